@@ -1,0 +1,252 @@
+"""What models there are: a card for each, read without torch in milliseconds.
+
+A card is a bundle's ``configs/medgan.json``: data only, and all that is ever read of a bundle besides its weights.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from MedGANLogic.domain import Domain
+from MedGANLogic.passes import PLANES, Pass
+
+CARD = Path("configs", "medgan.json")
+MANIFEST = "manifest.json"
+RESEARCH_USE = "Research use only. Not a medical device."
+
+#: SHA-256 of the manifests of the models that are shipped: a manifest shows damage, this list shows forgery.
+SHIPPED: Mapping[str, str] = {}
+
+#: Folders, separated as in PATH, in which further bundles are looked for.
+BUNDLES_VARIABLE = "MEDGAN_BUNDLES"
+
+_LARGEST_CARD = 1 << 20
+
+
+class BundleError(ValueError):
+    """A bundle that is refused, with the reason in words."""
+
+
+@dataclass(frozen=True)
+class NetworkCard:
+    """A network by its exact class and whole-number arguments."""
+
+    kind: str
+    arguments: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Card:
+    """All that a bundle says of itself. ``measured`` and ``training`` are shown, never acted on."""
+
+    name: str
+    title: str
+    task: str
+    inputs: Mapping[str, Domain]
+    targets: Mapping[str, Domain]
+    spacing_mm: tuple[float, float, float] | None
+    plane: str
+    networks: Mapping[str, NetworkCard]
+    passes: tuple[Pass, ...]
+    validity: Mapping[str, Any]
+    training: Mapping[str, Any]
+    departures: tuple[str, ...]
+    measured: Mapping[str, Any]
+    licence: str
+
+    @property
+    def domains(self) -> dict[str, Domain]:
+        """All roles, inputs first."""
+        return {**self.inputs, **self.targets}
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the plain data of ``configs/medgan.json``."""
+        return {
+            "format": 1,
+            "name": self.name,
+            "title": self.title,
+            "task": self.task,
+            "use": RESEARCH_USE,
+            "inputs": {role: domain.to_json() for role, domain in self.inputs.items()},
+            "targets": {role: domain.to_json() for role, domain in self.targets.items()},
+            "spacing_mm": self.spacing_mm and list(self.spacing_mm),
+            "plane": self.plane,
+            "networks": {
+                name: {"class": network.kind, "arguments": dict(network.arguments)}
+                for name, network in self.networks.items()
+            },
+            "passes": [asdict(one) for one in self.passes],
+            "validity": dict(self.validity),
+            "training": dict(self.training),
+            "departures": list(self.departures),
+            "measured": dict(self.measured),
+            "licence": self.licence,
+        }
+
+    @staticmethod
+    def from_json(data: Any) -> "Card":
+        """Make a card from plain data. Raises BundleError for anything that does not fit, before anything is built."""
+        try:
+            card = Card(
+                name=_text(data["name"]),
+                title=_text(data["title"]),
+                task=_text(data["task"]),
+                inputs={_text(role): Domain.from_json(domain) for role, domain in data["inputs"].items()},
+                targets={_text(role): Domain.from_json(domain) for role, domain in data["targets"].items()},
+                spacing_mm=_spacing(data["spacing_mm"]),
+                plane=_one_of(data["plane"], PLANES),
+                networks={_text(name): _network(network) for name, network in data["networks"].items()},
+                passes=tuple(_pass(one) for one in data["passes"]),
+                validity=_mapping(data["validity"]),
+                training=_mapping(data["training"]),
+                departures=tuple(_text(departure) for departure in data["departures"]),
+                measured=_mapping(data["measured"]),
+                licence=_text(data["licence"]),
+            )
+            _one_of(data["format"], (1,))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise BundleError(f"{CARD} is not a model's card: {type(error).__name__} {error}") from error
+        known = set(card.inputs)
+        for one in card.passes:
+            if one.network not in card.networks or not set(one.reads) <= known:
+                raise BundleError(f"{CARD}: a pass reads {', '.join(one.reads)} by {one.network}: not all are there")
+            known |= set(one.writes)
+        if not card.inputs or not set(card.targets) <= known:
+            raise BundleError(
+                f"{CARD}: no pass writes {', '.join(set(card.targets) - known) or 'anything from inputs'}"
+            )
+        return card
+
+
+@dataclass(frozen=True)
+class Model:
+    """A bundle that was found: its card, its folder, and the SHA-256 of its manifest."""
+
+    card: Card
+    folder: Path
+    sha256: str
+
+
+def resource(relative: str) -> Path:
+    """Return a file or folder of ``Resources``, in a checkout, an installed Slicer extension and a wheel alike."""
+    package = Path(__file__).resolve().parent
+    for root in (package / "Resources", package.parent / "Resources"):
+        if root.is_dir():
+            return root / relative
+    raise FileNotFoundError(f"no Resources folder in or beside {package}: install MedGAN again")
+
+
+def models() -> list[Model]:
+    """Return all models: those shipped, then those in the folders of ``MEDGAN_BUNDLES``; each name once."""
+    folders = [resource("Bundles"), *map(Path, filter(None, os.environ.get(BUNDLES_VARIABLE, "").split(os.pathsep)))]
+    found: dict[str, Model] = {}
+    for folder in folders:
+        for card in sorted(folder.glob(f"*/{CARD.as_posix()}")):
+            model = read(card.parent.parent)
+            found.setdefault(model.card.name, model)
+    return list(found.values())
+
+
+def find(name_or_path: str) -> Model:
+    """Return a model by its name or its folder. Raises BundleError for none, saying which there are."""
+    known = {model.card.name: model for model in models()}
+    if name_or_path in known:
+        return known[name_or_path]
+    if Path(name_or_path).is_dir():
+        return read(Path(name_or_path))
+    raise BundleError(f"no model {name_or_path!r}: there are {', '.join(known) or 'none'}, or give a bundle's folder")
+
+
+def read(folder: Path) -> Model:
+    """Read a bundle's card without touching its weights. Raises BundleError where there is none or it is refused."""
+    card = Card.from_json(read_json(folder / CARD))
+    digest = sha256(folder / MANIFEST)
+    shipped = folder.resolve().parent == resource("Bundles").resolve()
+    if shipped and card.name in SHIPPED and SHIPPED[card.name] != digest:
+        raise BundleError(f"{folder} is not the {card.name} that was shipped: install MedGAN again")
+    return Model(card, folder, digest)
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON of a bundle. Raises BundleError for links, oversized files, no JSON, and ``$``: MONAI would run it."""
+    if path.is_symlink() or not path.is_file():
+        raise BundleError(f"{path} is missing or a link")
+    if path.stat().st_size > _LARGEST_CARD:
+        raise BundleError(f"{path} is larger than {_LARGEST_CARD} bytes")
+    try:
+        text = path.read_text(encoding="utf-8")
+        data = json.loads(text)
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise BundleError(f"{path} is no JSON: {error}") from error
+    # Decoded first: "\u0024" is a $ as well.
+    if "$" in json.dumps(data, ensure_ascii=False):
+        raise BundleError(f"{path} holds a '$', which MONAI would run as code")
+    return data
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file. Raises BundleError where there is none."""
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise BundleError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or not value or len(value) > 2000:
+        raise ValueError(f"expected a text, found {value!r}")
+    return value
+
+
+def _whole(value: Any, low: int, high: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise ValueError(f"expected a whole number from {low} to {high}, found {value!r}")
+    return value
+
+
+def _one_of(value: Any, allowed: Any) -> Any:
+    if value not in allowed:
+        raise ValueError(f"expected one of {', '.join(map(str, allowed))}, found {value!r}")
+    return value
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    if not isinstance(value, dict):
+        raise ValueError(f"expected a table, found {value!r}")
+    return value
+
+
+def _spacing(value: Any) -> tuple[float, float, float] | None:
+    if value is None:
+        return None
+    x, y, z = (float(length) for length in value)
+    if not all(0.01 <= length <= 100 for length in (x, y, z)):
+        raise ValueError(f"expected a spacing of three lengths from .01 to 100 mm, found {value!r}")
+    return x, y, z
+
+
+def _names(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, Sequence) or isinstance(value, str) or not value:
+        raise ValueError(f"expected names, found {value!r}")
+    return tuple(_text(name) for name in value)
+
+
+def _network(data: Any) -> NetworkCard:
+    arguments = {_text(name): _whole(value, 0, 4096) for name, value in _mapping(data["arguments"]).items()}
+    return NetworkCard(_text(data["class"]), arguments)
+
+
+def _pass(data: Any) -> Pass:
+    return Pass(
+        network=_text(data["network"]),
+        reads=_names(data["reads"]),
+        writes=_names(data["writes"]),
+        dimensions=_whole(data["dimensions"], 2, 3),
+        neighbours=_whole(data["neighbours"], 0, 16),
+        multiple=_whole(data["multiple"], 1, 1024),
+    )

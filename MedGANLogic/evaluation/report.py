@@ -1,0 +1,373 @@
+"""Compare a prediction with its reference, and sum such comparisons up over subjects.
+
+A number without its mask and range cannot be compared with another one, so a report carries both.
+"""
+
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from MedGANLogic.domain import MR, PET, Array
+from MedGANLogic.evaluation import metrics
+from MedGANLogic.evaluation.body import BODY_ABOVE_HU, body_mask
+from MedGANLogic.evaluation.metrics import Mask, Undefined
+from MedGANLogic.images import Grid, Image, ImageError
+
+#: PSNR and SSIM of CT are over this range, whatever the image holds: twelve bits from -1024 HU, as in SynthRAD 2025.
+CT_RANGE_HU = (-1024.0, 3071.0)
+
+#: The region of a row that is over the whole mask.
+WHOLE = "mask"
+
+
+#: Every metric that a report may hold, in a table's order, with a number that grows as its value gets worse.
+METRICS: Mapping[str, Callable[[float], float]] = {
+    "MAE": operator.pos,
+    "bias": abs,
+    "RMSE": operator.pos,
+    "PSNR": operator.neg,
+    "SSIM": operator.neg,
+    "MS-SSIM": operator.neg,
+    "Dice": operator.neg,
+    "HD95": operator.pos,
+    "ASSD": operator.pos,
+}
+
+#: How a value of each unit is printed. Text keeps to characters of Windows' Western code page, for its terminals.
+FORMATS: Mapping[str, str] = {"HU": ".1f", "SUV": ".3f", "a.u.": ".4g", "dB": ".2f", "mm": ".2f", "": ".3f"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One number: metric, region of the mask, unit, the range it depends on, the voxels it is of.
+
+    ``value`` is None where the metric is undefined, and ``reason`` says why. ``range`` is in the images' unit.
+    """
+
+    metric: str
+    region: str
+    value: float | None
+    unit: str
+    voxels: int
+    range: tuple[float, float] | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a comparison found: the images' unit, the mask in words, notes on how to read the numbers, and the rows."""
+
+    unit: str
+    mask: str
+    notes: tuple[str, ...]
+    rows: tuple[Row, ...]
+
+    def value(self, metric: str, region: str) -> float | None:
+        """Return one number, None where it is undefined. Raises KeyError where the report has no such row."""
+        for row in self.rows:
+            if (row.metric, row.region) == (metric, region):
+                return row.value
+        raise KeyError(f"the report has no {metric} of {region}")
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data (no NaN, no infinity) from which ``from_json`` makes an equal report."""
+        rows = [{**asdict(row), "range": None if row.range is None else list(row.range)} for row in self.rows]
+        return {"unit": self.unit, "mask": self.mask, "notes": list(self.notes), "rows": rows}
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> "Report":
+        """Make a report from plain data. Raises ValueError where it is none."""
+        try:
+            rows = tuple(
+                Row(**{**row, "range": None if row["range"] is None else tuple(row["range"])}) for row in data["rows"]
+            )
+            return Report(data["unit"], data["mask"], tuple(data["notes"]), rows)
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"not a report: {error!r}") from error
+
+    def to_text(self) -> str:
+        """Return the report as an aligned table for a terminal."""
+        header = ("region", "metric", "value", "unit", "range", "voxels")
+        cells = []
+        previous = ""
+        for row in self.rows:
+            region, previous = ("" if row.region == previous else row.region), row.region
+            span = "" if row.range is None else f"{row.range[0]:.4g} … {row.range[1]:.4g}"
+            cells.append((region, row.metric, _shown(row.unit, row.value), row.unit, span, f"{row.voxels:,}"))
+        reasons = [f"{row.metric} of {row.region}: {row.reason}" for row in self.rows if row.reason]
+        lines = [f"Mask   {self.mask}", "", *_table(header, cells, "llrllr"), ""]
+        return "\n".join([*lines, *(f"–  {reason}" for reason in reasons), *(f"·  {note}" for note in self.notes)])
+
+
+@dataclass(frozen=True)
+class SummaryRow:
+    """One metric over subjects: mean and sample standard deviation of those defined, and the worst subject.
+
+    ``mean``, ``worst`` and ``worst_subject`` are None where no subject has a value, ``deviation`` where fewer than two.
+    """
+
+    metric: str
+    region: str
+    unit: str
+    mean: float | None
+    deviation: float | None
+    subjects: int
+    undefined: tuple[str, ...]
+    worst: float | None
+    worst_subject: str | None
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The reports of several subjects in one table; all were made with the same kind of mask."""
+
+    unit: str
+    mask: str
+    rows: tuple[SummaryRow, ...]
+
+    def cell(self, metric: str, region: str) -> str:
+        """Return ``mean ± SD`` as shown in a table, or a dash where no subject has this number."""
+        for row in self.rows:
+            if (row.metric, row.region) == (metric, region):
+                return _mean_and_deviation(row)
+        return "–"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data, without NaN and infinity."""
+        rows = [{**asdict(row), "undefined": list(row.undefined)} for row in self.rows]
+        return {"unit": self.unit, "mask": self.mask, "rows": rows}
+
+    def to_text(self) -> str:
+        """Return the summary as an aligned table for a terminal."""
+        header = ("region", "metric", "mean ± SD", "unit", "n", "worst", "subject")
+        cells = []
+        previous = ""
+        for row in self.rows:
+            region, previous = ("" if row.region == previous else row.region), row.region
+            worst = (_shown(row.unit, row.worst), row.worst_subject or "")
+            cells.append((region, row.metric, _mean_and_deviation(row), row.unit, str(row.subjects), *worst))
+        missing = [
+            f"–  {row.metric} of {row.region} is undefined for {', '.join(row.undefined)}"
+            for row in self.rows
+            if row.undefined
+        ]
+        return "\n".join([f"Mask   {self.mask}", "", *_table(header, cells, "llrlrrl"), "", *missing])
+
+
+def compare(reference: Image, prediction: Image, mask: Image | None = None) -> Report:
+    """Measure a prediction against its reference, both (1, I, J, K) on one grid and in one unit.
+
+    By the unit: HU gives error metrics, PSNR and SSIM over -1024 … 3071 HU, and errors per tissue class; SUV and images
+    without unit give the same without tissues, over the reference's own range in the mask; labels give Dice, HD95 and
+    ASSD per label. ``mask`` is an image whose voxels above zero count; without one, HU uses the reference's body, SUV
+    and images without unit what exceeds their domain's background, and labels the whole volume. Raises ImageError for
+    different grids or units, several channels, values that are not finite and an empty mask.
+    """
+    _refuse_unlike(reference, prediction)
+    inside, mask_in_words = _mask(reference, mask)
+    if not inside.any():
+        raise ImageError(f"the mask is empty ({mask_in_words}): give one with at least one voxel above zero")
+    if reference.unit == "label":
+        rows = _label_rows(reference, prediction, inside)
+        note = "HD95 and ASSD: between surface voxels' centres; the volume's edge is no surface."
+        return Report("label", mask_in_words, (note,), rows)
+    true, predicted = reference.voxels[0], prediction.voxels[0]
+    tissues: tuple[str, ...] = ()
+    if reference.unit == "HU":
+        low, high = CT_RANGE_HU
+        rows = (*_error_rows(true, predicted, inside, (low, high), "HU"), *_tissue_rows(true, predicted, inside))
+        origin, tissues = "fixed", (_tissues_in_words(),)
+    else:
+        low, high = float(true[inside].min()), float(true[inside].max())
+        rows = _error_rows(true, predicted, inside, (low, high), "SUV" if reference.unit == "SUV" else "a.u.")
+        origin = "the reference's own in the mask"
+    notes = (
+        "bias is prediction minus reference.",
+        f"PSNR and SSIM: range {low:.4g} … {high:.4g}, {origin}; nothing is clipped.",
+        "SSIM: 3-D Gaussian window of 11 voxels, mean over the mask, both images set to the range's low end outside.",
+        *tissues,
+    )
+    return Report(reference.unit, mask_in_words, notes, rows)
+
+
+def summarize(reports: Mapping[str, Report]) -> Summary:
+    """Sum the reports of several subjects up, by subject: mean, SD (n − 1) and the worst case of every number.
+
+    Raises ValueError for no report, and for reports of different units or kinds of mask: their numbers do not compare.
+    """
+    if not reports:
+        raise ValueError("no report to sum up")
+    for name, of in (("unit", "unit"), ("mask", "mask")):
+        found = {str(getattr(report, of)) for report in reports.values()}
+        if len(found) > 1:
+            raise ValueError(f"reports of different {name}s do not compare: {'; '.join(sorted(found))}")
+    keys = list(dict.fromkeys((row.region, row.metric, row.unit) for report in reports.values() for row in report.rows))
+    regions = list(dict.fromkeys(region for region, _, _ in keys))
+    keys.sort(key=lambda key: (regions.index(key[0]), list(METRICS).index(key[1])))
+    first = next(iter(reports.values()))
+    return Summary(first.unit, first.mask, tuple(_summary_row(reports, *key) for key in keys))
+
+
+def model_table(summaries: Mapping[str, Summary], columns: Sequence[tuple[str, str]]) -> str:
+    """Return a Markdown table, aligned for a terminal too: a row per model, a column per (metric, region)."""
+    header = ["model", *(metric if region == WHOLE else f"{metric}, {region}" for metric, region in columns)]
+    cells = [[model, *(summary.cell(*column) for column in columns)] for model, summary in summaries.items()]
+    widths = [max(map(len, column)) for column in zip(header, *cells, strict=True)]
+    rule = [f":{'-' * (widths[0] - 1)}", *(f"{'-' * (width - 1)}:" for width in widths[1:])]
+    sides = "l" + "r" * len(columns)
+    return "\n".join(f"| {' | '.join(_aligned(row, widths, sides))} |" for row in (header, rule, *cells))
+
+
+def _refuse_unlike(reference: Image, prediction: Image) -> None:
+    for name, image in (("reference", reference), ("prediction", prediction)):
+        if image.voxels.shape[0] != 1:
+            raise ImageError(f"the {name} has {image.voxels.shape[0]} channels: compare one at a time")
+    _refuse_other_grid(reference.grid, prediction.grid, "prediction")
+    if reference.unit != prediction.unit:
+        raise ImageError(
+            f"the reference is in {reference.unit!r}, the prediction in {prediction.unit!r}: "
+            "read both with the same unit, or convert one"
+        )
+    for name, image in (("reference", reference), ("prediction", prediction)):
+        broken = int(np.count_nonzero(~np.isfinite(image.voxels)))
+        if broken:
+            raise ImageError(f"the {name} has {broken:,} voxels that are NaN or infinite: no metric is valid with them")
+
+
+def _refuse_other_grid(expected: Grid, found: Grid, name: str) -> None:
+    if not expected.matches(found):
+        raise ImageError(
+            f"the {name} lies on another grid than the reference ({_placed(found)}; reference: {_placed(expected)}): "
+            "resample it first, with Image.on_grid(reference.grid, …) or Slicer's Resample Scalar/Vector/DWI Volume"
+        )
+
+
+def _placed(grid: Grid) -> str:
+    shape = "×".join(map(str, grid.shape))
+    spacing = "×".join(f"{s:.3g}" for s in grid.spacing_mm)
+    corner = ", ".join(f"{x:.1f}" for x in grid.affine[:3, 3])
+    return f"{shape} voxels of {spacing} mm from RAS ({corner}) mm"
+
+
+def _mask(reference: Image, given: Image | None) -> tuple[Mask, str]:
+    """Return the mask and how it was made, in words that are the same for every subject."""
+    values = reference.voxels[0]
+    if given is not None:
+        if given.voxels.shape[0] != 1:
+            raise ImageError(f"the mask has {given.voxels.shape[0]} channels: give one")
+        _refuse_other_grid(reference.grid, given.grid, "mask")
+        return np.asarray(given.voxels[0] > 0), "given"
+    if reference.unit == "HU":
+        return body_mask(reference), f"body of the reference: above {BODY_ABOVE_HU:g} HU, without table, holes filled"
+    if reference.unit == "label":
+        return np.ones(values.shape, bool), "the whole volume"
+    if reference.unit == "SUV":
+        return PET.window.body(values), "reference without background: above 0.1 SUV"
+    return MR.window.body(values), "reference without background: above 5 % of the 99th percentile of values over 0"
+
+
+def _row(metric: str, region: str, unit: str, voxels: Mask, measure: Callable[[], float]) -> Row:
+    count = int(np.count_nonzero(voxels))
+    try:
+        return Row(metric, region, measure(), unit, count)
+    except Undefined as undefined:
+        return Row(metric, region, None, unit, count, reason=str(undefined))
+
+
+def _error_rows(
+    true: Array, predicted: Array, inside: Mask, limits: tuple[float, float], unit: str
+) -> tuple[Row, ...]:
+    pair = (true, predicted, inside)
+    low, span = limits[0], limits[1] - limits[0]
+    plain = (
+        _row("MAE", WHOLE, unit, inside, partial(metrics.mean_absolute_error, *pair)),
+        _row("bias", WHOLE, unit, inside, partial(metrics.mean_error, *pair)),
+        _row("RMSE", WHOLE, unit, inside, partial(metrics.root_mean_square_error, *pair)),
+    )
+    ranged = (
+        _row("PSNR", WHOLE, "dB", inside, partial(metrics.peak_signal_to_noise_ratio, *pair, span)),
+        _row("SSIM", WHOLE, "", inside, partial(metrics.structural_similarity, *pair, low, span)),
+        _row("MS-SSIM", WHOLE, "", inside, partial(metrics.multi_scale_structural_similarity, *pair, low, span)),
+    )
+    return (*plain, *(replace(row, range=limits) for row in ranged))
+
+
+def _tissue_rows(true: Array, predicted: Array, inside: Mask) -> tuple[Row, ...]:
+    rows = []
+    for tissue in metrics.TISSUES:
+        where = tissue.within(true, inside)
+        pair = (true, predicted, where)
+        rows += [
+            _row("MAE", tissue.name, "HU", where, partial(metrics.mean_absolute_error, *pair)),
+            _row("bias", tissue.name, "HU", where, partial(metrics.mean_error, *pair)),
+        ]
+    return tuple(rows)
+
+
+def _tissues_in_words() -> str:
+    classes = [
+        f"{tissue.name} {tissue.low_hu:g} … {tissue.high_hu:g}".replace("-inf … ", "< ").replace(" … inf", " and more")
+        for tissue in metrics.TISSUES
+    ]
+    return f"Tissues by the reference's HU: {'; '.join(classes)}; what lies between counts in none."
+
+
+def _label_rows(reference: Image, prediction: Image, inside: Mask) -> tuple[Row, ...]:
+    rows = []
+    spacing_mm = reference.grid.spacing_mm
+    true, predicted = (np.where(inside, image.voxels[0], 0) for image in (reference, prediction))
+    for label in np.union1d(true, predicted):
+        if label == 0:
+            continue
+        pair, name = (true == label, predicted == label), f"label {int(label)}"
+        rows += [
+            _row("Dice", name, "", pair[0], partial(metrics.dice, *pair)),
+            _row("HD95", name, "mm", pair[0], partial(metrics.hausdorff_distance_95, *pair, spacing_mm)),
+            _row("ASSD", name, "mm", pair[0], partial(metrics.average_symmetric_surface_distance, *pair, spacing_mm)),
+        ]
+    return tuple(rows)
+
+
+def _summary_row(reports: Mapping[str, Report], region: str, metric: str, unit: str) -> SummaryRow:
+    found = {
+        subject: row.value
+        for subject, report in reports.items()
+        for row in report.rows
+        if (row.metric, row.region) == (metric, region)
+    }
+    values = {subject: value for subject, value in found.items() if value is not None}
+    undefined = tuple(subject for subject, value in found.items() if value is None)
+    if not values:
+        return SummaryRow(metric, region, unit, None, None, 0, undefined, None, None)
+    worst = max(values, key=lambda subject: METRICS[metric](values[subject]))
+    numbers = list(values.values())
+    deviation = float(np.std(numbers, ddof=1)) if len(numbers) > 1 else None
+    return SummaryRow(
+        metric, region, unit, float(np.mean(numbers)), deviation, len(numbers), undefined, values[worst], worst
+    )
+
+
+def _mean_and_deviation(row: SummaryRow) -> str:
+    mean = _shown(row.unit, row.mean)
+    return mean if row.deviation is None else f"{mean} ± {_shown(row.unit, row.deviation)}"
+
+
+def _shown(unit: str, value: float | None) -> str:
+    return "–" if value is None else f"{value:{FORMATS[unit]}}"
+
+
+def _table(header: Sequence[str], cells: Sequence[Sequence[str]], sides: str) -> list[str]:
+    """Return header, rule and rows with aligned columns; ``sides`` has l or r for each."""
+    widths = [max(map(len, column)) for column in zip(header, *cells, strict=True)]
+    rule = "  ".join("-" * width for width in widths)
+    header_line, *lines = ("  ".join(_aligned(row, widths, sides)).rstrip() for row in (header, *cells))
+    return [header_line, rule, *lines]
+
+
+def _aligned(row: Sequence[str], widths: Sequence[int], sides: str) -> list[str]:
+    pairs = zip(row, widths, sides, strict=True)
+    return [text.ljust(width) if side == "l" else text.rjust(width) for text, width, side in pairs]

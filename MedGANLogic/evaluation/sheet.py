@@ -1,0 +1,368 @@
+"""Draw slices of several volumes side by side, as a radiologist expects them, and write the picture."""
+
+import os
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from MedGANLogic.domain import MR, Array
+from MedGANLogic.images import Grid, Image, ImageError, Orientation
+
+#: Colour maps as stops from low to high. The diverging one is dark at zero, so that air does not glare.
+GREY = ("#000000", "#ffffff")
+DIVERGING = ("#b5ecff", "#2f8fe0", "#12365c", "#0c0f14", "#66201c", "#e8532f", "#ffd9a0")
+
+#: The window that CT is shown in (soft tissue: W 400 L 40), and the error beside it, in HU.
+CT_WINDOW_HU = (-160.0, 240.0)
+CT_ERROR_HU = 200.0
+
+_UNITS = {"HU": "HU", "SUV": "SUV", "none": "a.u.", "label": "label"}
+_BACKGROUND, _TEXT, _DIM, _MARK = "#0c0f14", "#f2f4f7", "#9aa4b2", "#ffd166"
+
+# Inches. The longest picture edge decides how many millimetres an inch shows, the same on the whole sheet.
+_COLUMN, _NARROWEST_COLUMN, _TALLEST_ROW = 2.5, 1.9, 2.9
+_GAP, _MARGIN = 0.1, 0.25
+_DPI = 100
+
+# Points, and inches from line to line.
+_TITLE_SIZE, _HEADING_SIZE, _NOTE_SIZE = 14.0, 11.0, 8.5
+_TITLE_LINE, _NOTE_LINE = 0.3, 0.19
+
+_FOOTER = "Patient right is on the left (radiological convention). Research use only."
+
+Box = tuple[float, float, float, float]
+
+
+class Plane(IntEnum):
+    """The plane of a slice, as the axis across it in R, A, S order."""
+
+    SAGITTAL = 0
+    CORONAL = 1
+    AXIAL = 2
+
+
+#: Letters at left, right, top and bottom of a picture in radiological convention: patient right on its left.
+EDGES = {Plane.SAGITTAL: "APSI", Plane.CORONAL: "RLSI", Plane.AXIAL: "RLAP"}
+
+
+@dataclass(frozen=True)
+class Cut:
+    """One slice: its plane and its index towards R, A or S in the volume re-ordered to its nearest axes."""
+
+    plane: Plane
+    index: int
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One column of a sheet: a volume, the window it is shown in (in its unit), and the colours from low to high."""
+
+    title: str
+    image: Image
+    low: float
+    high: float
+    colours: tuple[str, ...] = GREY
+
+
+@dataclass(frozen=True)
+class Slice:
+    """Pixels (rows from the top, columns from the left) as drawn, with the pixel's height and width in mm."""
+
+    pixels: Array
+    height_mm: float
+    width_mm: float
+
+    @property
+    def extent_mm(self) -> tuple[float, float]:
+        """Height and width of the whole slice."""
+        return self.pixels.shape[0] * self.height_mm, self.pixels.shape[1] * self.width_mm
+
+
+def slice_as_drawn(image: Image, cut: Cut) -> Slice:
+    """Return a slice of a volume (1, I, J, K) in any orientation, in radiological convention.
+
+    Patient right is on the left, anterior (axial) or superior (coronal, sagittal) at the top, and anterior on the left
+    of a sagittal slice. Raises ImageError for several channels and for a slice beyond the volume.
+    """
+    if image.voxels.shape[0] != 1:
+        raise ImageError(f"the image has {image.voxels.shape[0]} channels: draw one at a time")
+    upright = image.with_orientation(Orientation.nearest(image.affine))
+    count = upright.grid.shape[cut.plane]
+    if not 0 <= cut.index < count:
+        raise ImageError(f"{cut.plane.name.lower()} slice {cut.index} does not exist: the volume has {count}")
+    across, down = (axis for axis in range(3) if axis != cut.plane)
+    # Re-ordered voxels run towards R, A and S, pixels to the right and down: both axes of every plane turn round.
+    pixels = np.take(upright.voxels[0], cut.index, axis=int(cut.plane)).T[::-1, ::-1]
+    return Slice(pixels, upright.grid.spacing_mm[down], upright.grid.spacing_mm[across])
+
+
+def cuts_through(grid: Grid, point_mm: tuple[float, float, float]) -> tuple[Cut, Cut, Cut]:
+    """Return the axial, coronal and sagittal cut nearest to a point in RAS mm, kept within the grid."""
+    upright = Orientation.nearest(grid.affine).apply_to_grid(grid)
+    voxel = np.linalg.solve(upright.affine, [*point_mm, 1.0])[:3]
+    index = [int(np.clip(round(float(v)), 0, n - 1)) for v, n in zip(voxel, upright.shape, strict=True)]
+    return (
+        Cut(Plane.AXIAL, index[Plane.AXIAL]),
+        Cut(Plane.CORONAL, index[Plane.CORONAL]),
+        Cut(Plane.SAGITTAL, index[Plane.SAGITTAL]),
+    )
+
+
+def axial_cuts(grid: Grid, count: int) -> tuple[Cut, ...]:
+    """Return evenly spaced axial cuts from superior to inferior, the outermost half a step within the grid."""
+    slices = Orientation.nearest(grid.affine).apply_to_grid(grid).shape[Plane.AXIAL]
+    return tuple(Cut(Plane.AXIAL, int(slices * (2 * step + 1) / (2 * count))) for step in reversed(range(count)))
+
+
+def error_panel(reference: Image, prediction: Image, limit: float) -> Panel:
+    """Return prediction minus reference from -limit to limit, in the images' unit: red is too high, blue too low.
+
+    Raises ImageError where the two lie on different grids.
+    """
+    if not reference.grid.matches(prediction.grid):
+        raise ImageError("reference and prediction lie on different grids: resample one with Image.on_grid first")
+    difference = prediction.voxels.astype(np.float32) - reference.voxels.astype(np.float32)
+    image = Image(difference, reference.affine, reference.unit)
+    return Panel("Synthetic − true", image, -limit, limit, DIVERGING)
+
+
+def translation_panels(source: Image, synthetic: Image, truth: Image | None = None) -> tuple[Panel, ...]:
+    """Return the columns of a translation: input and output, and where there is a truth, the truth and the error.
+
+    HU are shown at W 400 L 40 with errors to ±200 HU; else the window is that of the truth (or of the image itself)
+    and errors reach half of its width.
+    """
+    low, high = _window(synthetic if truth is None else truth)
+    panels = (
+        Panel(f"Input {_modality(source)}", source, *_window(source)),
+        Panel(f"Synthetic {_modality(synthetic)}", synthetic, low, high),
+    )
+    if truth is None:
+        return panels
+    limit = CT_ERROR_HU if truth.unit == "HU" else (high - low) / 2
+    return (*panels, Panel(f"True {_modality(truth)}", truth, low, high), error_panel(truth, synthetic, limit))
+
+
+def scale_bar_mm(width_mm: float) -> float:
+    """Return the longest round length (1, 2 or 5 times a power of ten) of at most two fifths of a picture's width."""
+    power = 10 ** np.floor(np.log10(0.4 * width_mm))
+    return float(max(factor * power for factor in (1, 2, 5) if factor * power <= 0.4 * width_mm))
+
+
+def write_sheet(
+    path: str | os.PathLike[str], title: str, panels: Sequence[Panel], cuts: Sequence[Cut], caption: str = ""
+) -> None:
+    """Write a PNG with a column per panel and a row per cut, in one scale, with colour bars and orientation.
+
+    All panels lie on one grid. The file is written under a temporary name and then renamed: a failure leaves nothing.
+    Raises ImageError for no panel or cut, other grids and a name that does not end in .png, and ImportError without
+    matplotlib.
+    """
+    path = Path(path)
+    _refuse_undrawable(path, panels, cuts)
+    figure = _draw(title, panels, cuts, caption)
+    partial = path.with_name(f".{path.stem}.partial-{os.getpid()}.png")
+    try:
+        _save(figure, partial, sorted({GREY, *(panel.colours for panel in panels)}))
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _refuse_undrawable(path: Path, panels: Sequence[Panel], cuts: Sequence[Cut]) -> None:
+    if path.suffix.lower() != ".png":
+        raise ImageError(f"{path.name}: the name must end in .png")
+    if not panels or not cuts:
+        raise ImageError(f"{len(panels)} panels and {len(cuts)} cuts: a sheet needs at least one of each")
+    for panel in panels[1:]:
+        if not panel.image.grid.matches(panels[0].image.grid):
+            raise ImageError(
+                f"{panel.title!r} lies on another grid than {panels[0].title!r}: resample it with Image.on_grid first"
+            )
+
+
+def _save(figure: Any, path: Path, colours: Sequence[tuple[str, ...]]) -> None:
+    from PIL import Image as Picture  # matplotlib brings Pillow along
+
+    figure.canvas.draw()
+    pixels = np.asarray(figure.canvas.buffer_rgba())[..., :3].astype(np.int32)
+    # Noise makes true colour large; 256 colours take a third of the space. They are those of the colour maps and the
+    # marks: a palette drawn from the picture itself leaves bands in the colour bars.
+    palette = _palette(colours)
+    found, where = np.unique(pixels @ [1 << 16, 1 << 8, 1], return_inverse=True)
+    colour = np.stack([found >> 16, found >> 8 & 255, found & 255], axis=1)
+    nearest = np.square(colour[:, None] - palette[None]).sum(axis=2).argmin(axis=1).astype(np.uint8)
+    picture = Picture.fromarray(nearest[where].reshape(pixels.shape[:2])).convert("P")
+    picture.putpalette(palette.astype(np.uint8).tobytes())
+    picture.save(path, optimize=True, dpi=(_DPI, _DPI))
+
+
+def _palette(colours: Sequence[tuple[str, ...]]) -> NDArray[np.int32]:
+    """Return 256 colours (R, G, B in 0 … 255): the sheet's own marks in eight strengths, the rest for colour maps."""
+    marks = [_colour_map(("#000000", mark))(np.linspace(0, 1, 8)) for mark in (_MARK, _DIM)]
+    share = (256 - 2 * 8 - 1) // len(colours)
+    maps = [_colour_map(stops)(np.linspace(0, 1, share)) for stops in colours]
+    table = np.concatenate([_colour_map((_BACKGROUND, _TEXT))([0.0]), *marks, *maps])[:, :3]
+    return np.rint(np.pad(table, ((0, 256 - len(table)), (0, 0))) * 255).astype(np.int32)
+
+
+def _modality(image: Image) -> str:
+    return {"HU": "CT", "SUV": "PET", "none": "MR", "label": "labels"}[image.unit]
+
+
+def _window(image: Image) -> tuple[float, float]:
+    if image.unit == "HU":
+        return CT_WINDOW_HU
+    if image.unit == "label":
+        return 0.0, float(max(1, image.voxels.max()))
+    scale = MR.window.scale(image.voxels)
+    return (0.0, scale.high) if image.unit == "SUV" else (scale.low, scale.high)
+
+
+def _draw(title: str, panels: Sequence[Panel], cuts: Sequence[Cut], caption: str) -> Any:
+    """Return the figure; all places are in inches from its lower left corner, so that no text is cut off."""
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError("picture sheets need matplotlib: pip install medgan[plots]") from error
+
+    drawn = [[slice_as_drawn(panel.image, cut) for panel in panels] for cut in cuts]
+    tallest = max(row[0].extent_mm[0] for row in drawn)
+    widest = max(row[0].extent_mm[1] for row in drawn)
+    mm_per_inch = max(widest / _COLUMN, tallest / _TALLEST_ROW)
+    heights = [row[0].extent_mm[0] / mm_per_inch for row in drawn]
+    # Narrower than this, titles and colour bars would run into each other.
+    column = max(widest / mm_per_inch, _NARROWEST_COLUMN)
+    width = 2 * _MARGIN + len(panels) * column + (len(panels) - 1) * _GAP
+    slots = [_MARGIN + number * (column + _GAP) for number in range(len(panels))]
+    title_lines = _wrapped(title, width - 2 * _MARGIN, _TITLE_SIZE)
+    notes = [*_wrapped(caption, width - 2 * _MARGIN, _NOTE_SIZE), *_wrapped(_FOOTER, width - 2 * _MARGIN, _NOTE_SIZE)]
+    bars = _MARGIN + len(notes) * _NOTE_LINE + 0.55
+    pictures = bars + 0.25
+    top = pictures + sum(heights) + _GAP * (len(cuts) - 1)
+    total = top + 0.45 + len(title_lines) * _TITLE_LINE + _MARGIN
+
+    figure = Figure(figsize=(width, total), dpi=_DPI, facecolor=_BACKGROUND)
+    FigureCanvasAgg(figure)
+    pen = _Pen(figure, width, total)
+    for number, line in enumerate(title_lines):
+        pen.write((_MARGIN, total - _MARGIN - 0.15 - number * _TITLE_LINE), line, _TITLE_SIZE).set_fontweight("bold")
+    bottom = top + _GAP
+    for height, cut, row in zip(heights, cuts, drawn, strict=True):
+        bottom -= height + _GAP
+        for slot, panel, part in zip(slots, panels, row, strict=True):
+            wide = part.extent_mm[1] / mm_per_inch
+            box = (slot + (column - wide) / 2, bottom, wide, height)
+            pen.picture(box, part, panel)
+            pen.letters(box, EDGES[cut.plane])
+            if slot == slots[0]:  # one scale for the whole sheet: a bar in its first column says enough
+                pen.scale_bar(box, scale_bar_mm(part.extent_mm[1]), mm_per_inch)
+    for slot, panel in zip(slots, panels, strict=True):
+        size = min(_HEADING_SIZE, _fitting_size(panel.title, column))
+        pen.write((slot + column / 2, top + 0.13), panel.title, size, align="center")
+        pen.colour_bar((slot + 0.15 * column, bars, 0.7 * column, 0.09), panel)
+    for number, note in enumerate(reversed(notes)):
+        pen.write((_MARGIN, _MARGIN + number * _NOTE_LINE), note, _NOTE_SIZE, colour=_DIM)
+    return figure
+
+
+def _fitting_size(text: str, width: float) -> float:
+    """Return the font size in points at which a line is as wide as the inches given, by the widest usual letters."""
+    return width * 72 / (0.62 * max(1, len(text)))
+
+
+def _wrapped(text: str, width: float, size: float) -> list[str]:
+    return textwrap.wrap(text, max(8, int(width * 72 / (0.62 * size))))
+
+
+class _Pen:
+    """Draws on a figure at places in inches."""
+
+    def __init__(self, figure: Any, width: float, height: float) -> None:
+        self.figure = figure
+        self.width = width
+        self.height = height
+
+    def axes(self, box: Box) -> Any:
+        x, y, w, h = box
+        return self.figure.add_axes((x / self.width, y / self.height, w / self.width, h / self.height))
+
+    def write(self, at: tuple[float, float], text: str, size: float, colour: str = _TEXT, align: str = "left") -> Any:
+        across, up = at[0] / self.width, at[1] / self.height
+        # parse_math: a dollar sign in a caption is a dollar sign.
+        return self.figure.text(across, up, text, fontsize=size, color=colour, ha=align, parse_math=False)
+
+    def outlined(self, at: tuple[float, float], text: str, colour: str, align: str) -> None:
+        from matplotlib.patheffects import withStroke
+
+        written = self.write(at, text, 8, colour, align)
+        written.set_path_effects([withStroke(linewidth=2, foreground="black")])
+
+    def picture(self, box: Box, part: Slice, panel: Panel) -> None:
+        axes = self.axes(box)
+        colours = _colour_map(panel.colours)
+        # The box already has the slice's physical proportions; "auto" lets unequal pixels fill it.
+        axes.imshow(
+            part.pixels, cmap=colours, vmin=panel.low, vmax=panel.high, aspect="auto", interpolation="hanning"
+        )
+        axes.set_axis_off()
+
+    def letters(self, box: Box, edges: str) -> None:
+        x, y, w, h = box
+        inset, half = 0.09, 0.04  # half a letter's height
+        left, right = (x + inset, y + h / 2 - half), (x + w - inset, y + h / 2 - half)
+        top, bottom = (x + w / 2, y + h - inset - half), (x + w / 2, y + inset - half)
+        for letter, at in zip(edges, (left, right, top, bottom), strict=True):
+            self.outlined(at, letter, _MARK, "center")
+
+    def scale_bar(self, box: Box, length_mm: float, mm_per_inch: float) -> None:
+        from matplotlib.patches import Rectangle
+
+        x, y = box[0] + 0.1, box[1] + 0.1
+        bar = Rectangle(
+            (x / self.width, y / self.height),
+            length_mm / mm_per_inch / self.width,
+            0.035 / self.height,
+            transform=self.figure.transFigure,
+            facecolor=_TEXT,
+            edgecolor="black",
+            linewidth=0.4,
+        )
+        self.figure.add_artist(bar)
+        self.outlined((x, y + 0.08), f"{length_mm:g} mm", _TEXT, "left")
+
+    def colour_bar(self, box: Box, panel: Panel) -> None:
+        axes = self.axes(box)
+        ramp = np.linspace(panel.low, panel.high, 256)[None]
+        axes.imshow(ramp, cmap=_colour_map(panel.colours), aspect="auto", extent=(panel.low, panel.high, 0, 1))
+        span, middle = panel.high - panel.low, (panel.low + panel.high) / 2
+        ticks = (panel.low, middle, panel.high)
+        axes.set_xticks(ticks, [_number(tick, span) for tick in ticks])
+        axes.set_yticks([])
+        axes.tick_params(colors=_DIM, labelsize=8, length=2, pad=2)
+        for spine in axes.spines.values():
+            spine.set(edgecolor=_DIM, linewidth=0.5)
+        about = f"W {_number(span, span)}  L {_number(middle, span)}"
+        if middle == 0:
+            about = f"±{_number(panel.high, span)}"
+        unit = _UNITS[panel.image.unit]
+        self.write((box[0] + box[2] / 2, box[1] - 0.35), f"{unit}   {about}", _NOTE_SIZE, _DIM, "center")
+
+
+def _number(value: float, span: float) -> str:
+    """Return a value with about three digits of its window's span."""
+    decimals = max(0, 1 - int(np.floor(np.log10(span)))) if span > 0 else 0
+    return f"{value:.{decimals}f}".replace("-", "−")
+
+
+def _colour_map(colours: tuple[str, ...]) -> Any:
+    from matplotlib.colors import LinearSegmentedColormap
+
+    return LinearSegmentedColormap.from_list("panel", colours)

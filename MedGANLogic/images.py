@@ -1,0 +1,418 @@
+"""Image = voxels + affine + unit, and everything that moves between files, grids and orientations.
+
+Voxels are (C, I, J, K); the affine takes a voxel index (i, j, k) to millimetres in RAS. SimpleITK does the reading,
+writing and interpolation (its points are LPS, its arrays KJI: both stay in this file). It is imported where it is
+used, so that the command line starts at once and a packed cohort trains on a machine that lacks it.
+"""
+
+import itertools
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+from numpy.typing import NDArray
+
+from MedGANLogic.domain import FOREIGN_UNITS, UNITS, Array, Domain
+
+Affine = NDArray[np.float64]
+
+#: What a file that MedGAN writes may be called.
+SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
+
+_RAS_FROM_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+_NOTE_KEYS = ("ITK_FileNotes", "descrip", "MedGAN")
+_DICOM_TAGS = {"0008|0060": "modality", "0018|0015": "body part", "0008|0008": "image type", "0008|103e": "series"}
+
+
+class ImageError(ValueError):
+    """An image that cannot be used, said in words: what was found, what was expected, what to do."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Where voxels lie: shape (I, J, K) and the affine from voxel index to RAS millimetres."""
+
+    shape: tuple[int, int, int]
+    affine: Affine
+
+    @property
+    def spacing_mm(self) -> tuple[float, float, float]:
+        """Distance between neighbouring voxel centres along i, j, k."""
+        return tuple(float(length) for length in np.linalg.norm(self.affine[:3, :3], axis=0))  # type: ignore[return-value]
+
+    @property
+    def extent_mm(self) -> tuple[float, float, float]:
+        """Edge lengths of the box that the voxels fill, along i, j, k."""
+        return tuple(n * s for n, s in zip(self.shape, self.spacing_mm, strict=True))  # type: ignore[return-value]
+
+    def matches(self, other: "Grid", tolerance_mm: float = 1e-3) -> bool:
+        """Say whether both grids have the same shape and corners within the tolerance."""
+        if self.shape != other.shape:
+            return False
+        corners = np.array([[*c, 1] for c in itertools.product(*((0, n - 1) for n in self.shape))], float).T
+        return bool(np.abs((self.affine - other.affine) @ corners).max() <= tolerance_mm)
+
+    def with_spacing(self, spacing_mm: tuple[float, float, float], tolerance: float = 0.02) -> "Grid":
+        """Return the grid over the same physical box whose spacing is nearest to the one asked for.
+
+        An axis whose spacing is already within ``tolerance`` (a share) stays untouched: interpolation for nothing
+        would only blur. The box is kept to the last micrometre, so the spacing gives way by half a voxel per edge.
+        """
+        shape = tuple(
+            n if abs(have / want - 1) <= tolerance else max(1, round(n * have / want))
+            for n, have, want in zip(self.shape, self.spacing_mm, spacing_mm, strict=True)
+        )
+        ratio = np.array(self.shape) / np.array(shape)
+        affine = self.affine.copy()
+        affine[:3, :3] *= ratio
+        # The box starts half a voxel before the first centre: the first centre moves when the voxel grows.
+        affine[:3, 3] += self.affine[:3, :3] @ ((ratio - 1) / 2)
+        return Grid(shape, affine)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Orientation:
+    """A re-ordering of voxel axes to the nearest of R, A, S, and its inverse; no interpolation."""
+
+    axes: tuple[int, int, int]
+    flips: tuple[bool, bool, bool]
+
+    @staticmethod
+    def nearest(affine: Affine) -> "Orientation":
+        """Find, for each of R, A and S, the voxel axis that runs most nearly along it."""
+        cosines = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+        axes = max(itertools.permutations(range(3)), key=lambda p: sum(abs(cosines[w, a]) for w, a in enumerate(p)))
+        flips = tuple(bool(cosines[world, axis] < 0) for world, axis in enumerate(axes))
+        return Orientation(axes, flips)  # type: ignore[arg-type]
+
+    def apply(self, voxels: Array) -> Array:
+        """Re-order (C, I, J, K) voxels so that the axes run towards R, A, S."""
+        moved = np.transpose(voxels, (0, *(axis + 1 for axis in self.axes)))
+        return np.flip(moved, [world + 1 for world in range(3) if self.flips[world]])
+
+    def undo(self, voxels: Array) -> Array:
+        """Return re-ordered voxels to the order that ``apply`` was given."""
+        moved = np.flip(voxels, [world + 1 for world in range(3) if self.flips[world]])
+        return np.transpose(moved, (0, *(int(axis) + 1 for axis in np.argsort(self.axes))))
+
+    def apply_to_grid(self, grid: Grid) -> Grid:
+        """Return the grid of the re-ordered voxels; every voxel keeps its place in the world."""
+        affine = grid.affine.copy()
+        shape = tuple(grid.shape[axis] for axis in self.axes)
+        affine[:3, :3] = grid.affine[:3, list(self.axes)]
+        for world in range(3):
+            if self.flips[world]:
+                affine[:3, 3] += affine[:3, world] * (shape[world] - 1)
+                affine[:3, world] *= -1
+        return Grid(shape, affine)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Image:
+    """One volume: voxels (C, I, J, K), affine IJK→RAS in mm (float64), unit, and what its file said of it.
+
+    ``facts`` holds what the file's header says (``modality`` as the DICOM code, ``body part``, ``notes``).
+    """
+
+    voxels: Array
+    affine: Affine
+    unit: str
+    facts: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.voxels.ndim != 4 or self.affine.shape != (4, 4):
+            raise ImageError(f"voxels {self.voxels.shape}, affine {self.affine.shape}: expected (C, I, J, K), (4, 4)")
+        if self.unit not in UNITS:
+            raise ImageError(f"unknown unit {self.unit!r}: expected one of {', '.join(UNITS)}")
+
+    @property
+    def grid(self) -> Grid:
+        """Where the voxels lie."""
+        return Grid(self.voxels.shape[1:], self.affine)  # type: ignore[arg-type]
+
+    def with_orientation(self, orientation: Orientation) -> "Image":
+        """Return the image with its voxel axes re-ordered; nothing moves in the world."""
+        return replace(self, voxels=orientation.apply(self.voxels), affine=orientation.apply_to_grid(self.grid).affine)
+
+    def without_orientation(self, orientation: Orientation, grid: Grid) -> "Image":
+        """Undo ``with_orientation``; ``grid`` is the one that the voxels had before."""
+        return replace(self, voxels=orientation.undo(self.voxels), affine=grid.affine)
+
+    def on_grid(self, grid: Grid, outside: float, nearest: bool = False) -> "Image":
+        """Resample onto another grid: linear, or nearest neighbour for masks and labels.
+
+        Points beyond the first and last voxel centres but inside the voxels' box take the edge's value (a finer grid
+        over the same box needs it); points outside of the box take ``outside``.
+        """
+        import SimpleITK as sitk
+
+        if self.grid.matches(grid, tolerance_mm=1e-6):
+            return replace(self, affine=grid.affine)
+        reference = _sitk_frame(grid)
+        channels = []
+        for channel in self.voxels:
+            source = _to_sitk(channel.astype(np.float32), self.affine)
+            resampler = sitk.ResampleImageFilter()
+            resampler.SetReferenceImage(reference)
+            resampler.SetInterpolator(sitk.sitkNearestNeighbor if nearest else sitk.sitkLinear)
+            resampler.SetDefaultPixelValue(float(outside))
+            channels.append(_from_sitk(resampler.Execute(source)))
+        return Image(np.stack(channels), grid.affine, self.unit, self.facts)
+
+
+def solid(mask: Array) -> NDArray[np.bool_]:
+    """Clean an (I, J, K) mask of a body: drop thin shells and small pieces, fill holes slice by slice along K.
+
+    A table is a shell (an opening by one voxel in the slice removes it), noise is small (under 2 % of the largest
+    piece); the second leg of a pair is neither and stays. Holes are bone and gas that a threshold missed.
+    """
+    import SimpleITK as sitk
+
+    opened = sitk.BinaryMorphologicalOpening(_to_sitk(mask.astype(np.uint8), np.eye(4)), (1, 1, 0))
+    pieces = sitk.RelabelComponent(sitk.ConnectedComponent(opened), sortByObjectSize=True)
+    labels = _from_sitk(pieces)
+    sizes = np.bincount(labels.ravel())[1:]
+    if not sizes.size:
+        return np.zeros(mask.shape, bool)
+    kept = np.isin(labels, 1 + np.flatnonzero(sizes >= 0.02 * sizes[0]))
+    filled = np.zeros(mask.shape, bool)
+    for k in range(mask.shape[2]):
+        filled[:, :, k] = sitk.GetArrayFromImage(
+            sitk.BinaryFillhole(sitk.GetImageFromArray(kept[:, :, k].astype(np.uint8)))
+        )
+    return filled
+
+
+def without_surroundings(image: Image, domain: Domain) -> tuple[Image, NDArray[np.bool_]]:
+    """Set what is outside of the body to the domain's background, in every channel; return the body (I, J, K) too.
+
+    The axes must be in R, A, S order (holes are filled in axial slices).
+    """
+    body = solid(domain.window.body(image.voxels[0]))
+    return replace(image, voxels=np.where(body, image.voxels, np.float32(domain.background))), body
+
+
+def read(path: str | os.PathLike[str], unit: str) -> Image:
+    """Read NIfTI, NRRD, MHA or a folder with one DICOM series.
+
+    ``unit`` is what the values are (``HU``, ``SUV``, ``none``, ``label``) or a foreign unit that is turned into one
+    (``HU+1024``); no format but DICOM carries it. Raises ImageError for a file that is missing, broken, too large for
+    this machine, has a time axis, complex values or sheared axes, and for a folder with no or several series.
+    """
+    import SimpleITK as sitk
+
+    path = Path(path)
+    if not path.exists():
+        raise ImageError(f"{path} does not exist")
+    offset = 0.0
+    if unit in FOREIGN_UNITS:
+        unit, offset = FOREIGN_UNITS[unit]
+    try:
+        loaded = _read_series(path) if path.is_dir() else _read_file(path)
+    except RuntimeError as error:
+        raise ImageError(f"{path} could not be read: {_itk_reason(error)}") from error
+    if loaded.GetDimension() == 4 and loaded.GetSize()[3] == 1:
+        loaded = loaded[:, :, :, 0]
+    if loaded.GetDimension() == 4:
+        raise ImageError(f"{path} has a fourth axis of {loaded.GetSize()[3]}: give one volume of it at a time")
+    if loaded.GetDimension() == 2:
+        loaded = sitk.JoinSeries(loaded)
+    if "complex" in loaded.GetPixelIDTypeAsString():
+        raise ImageError(f"{path} holds complex values: give the magnitude")
+    affine = _affine_of(loaded)
+    directions = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+    if np.abs(directions.T @ directions - np.eye(3)).max() > 1e-3:
+        raise ImageError(f"{path} has sheared axes: resample it to a box first (in Slicer: harden its transform)")
+    voxels = np.asarray(_from_sitk(loaded))
+    if voxels.ndim == 3:
+        voxels = voxels[None]
+    if offset:
+        voxels = voxels.astype(np.float32) + np.float32(offset)
+    return Image(voxels, affine, unit, _facts_of(loaded))
+
+
+def write(image: Image, path: str | os.PathLike[str]) -> None:
+    """Write a volume under a temporary name beside its own, then rename: a failure leaves nothing behind.
+
+    HU are rounded to whole numbers and stored as int16, labels as the smallest integer that holds them, all else as
+    float32. ``facts["notes"]`` goes into the header (NIfTI keeps its first 79 characters). Raises ImageError for a
+    suffix that is not one of ``SUFFIXES``.
+    """
+    import SimpleITK as sitk
+
+    path = Path(path)
+    suffix = suffix_of(path)
+    output = _to_sitk(_stored(image), image.affine)
+    if "notes" in image.facts:
+        output.SetMetaData("MedGAN" if suffix in (".nrrd", ".mha") else "ITK_FileNotes", image.facts["notes"][:79])
+    partial = path.with_name(f".{path.name.removesuffix(suffix)}.partial-{os.getpid()}{suffix}")
+    try:
+        sitk.WriteImage(output, str(partial), useCompression=suffix != ".nii")
+        partial.replace(path)
+    except RuntimeError as error:
+        raise ImageError(f"{path} could not be written: {_itk_reason(error)}") from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def suffix_of(path: Path) -> str:
+    """Return the suffix of a volume's name. Raises ImageError where it is none that we write."""
+    for suffix in SUFFIXES:
+        if path.name.lower().endswith(suffix):
+            return suffix
+    raise ImageError(f"{path.name}: the name must end in one of {', '.join(SUFFIXES)}")
+
+
+def _stored(image: Image) -> Array:
+    voxels = image.voxels[0] if image.voxels.shape[0] == 1 else np.moveaxis(image.voxels, 0, -1)
+    if image.unit == "HU":
+        return np.clip(np.rint(voxels), -32768, 32767).astype(np.int16)
+    if image.unit == "label":
+        return voxels.astype(np.min_scalar_type(int(voxels.max(initial=0))))
+    return voxels.astype(np.float32)
+
+
+def _read_file(path: Path) -> Any:
+    import SimpleITK as sitk
+
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    reader.ReadImageInformation()
+    _refuse_too_large(path, reader.GetSize(), reader.GetNumberOfComponents())
+    if path.name.lower().endswith((".nii", ".nii.gz")):
+        _refuse_truncated_nifti(path, reader)
+    return reader.Execute()
+
+
+def _read_series(folder: Path) -> Any:
+    """Read the one DICOM series of a folder; positions are checked, because ITK only warns of a missing slice."""
+    import SimpleITK as sitk
+
+    series = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
+    if not series:
+        raise ImageError(f"{folder} holds no DICOM series")
+    if len(series) > 1:
+        raise ImageError(f"{folder} holds {len(series)} DICOM series: give a folder with one ({', '.join(series)})")
+    names = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), series[0])
+    header = sitk.ImageFileReader()
+    positions, normal = [], np.zeros(3)
+    for name in names:
+        header.SetFileName(name)
+        header.ReadImageInformation()
+        direction = np.array(header.GetDirection()).reshape(3, 3)
+        positions.append(np.array(header.GetOrigin()))
+        normal = direction[:, 2]
+    _refuse_too_large(folder, (*header.GetSize()[:2], len(names)), header.GetNumberOfComponents())
+    steps = np.diff(np.array(positions), axis=0)
+    if len(steps):
+        along = steps @ normal
+        if np.abs(steps - np.outer(along, normal)).max() > 0.01 * abs(along.mean()):
+            raise ImageError(f"{folder}: the slices are shifted against each other (gantry tilt): resample it first")
+        if np.ptp(along) > 0.01 * abs(along.mean()):
+            raise ImageError(
+                f"{folder}: slice distances run from {along.min():.3f} to {along.max():.3f} mm: a slice is missing"
+            )
+    reader = sitk.ImageSeriesReader()
+    reader.SetFileNames(names)
+    reader.MetaDataDictionaryArrayUpdateOn()
+    reader.LoadPrivateTagsOff()
+    image = reader.Execute()
+    for tag in _DICOM_TAGS:
+        if reader.HasMetaDataKey(0, tag):
+            image.SetMetaData(tag, reader.GetMetaData(0, tag))
+    return image
+
+
+def _refuse_too_large(path: Path, size: tuple[int, ...], components: int) -> None:
+    # A volume is held as it is stored, as float32, and twice more while it is resampled: sixteen bytes a voxel.
+    needed = int(np.prod([int(n) for n in size], dtype=object)) * components * 16
+    available = psutil.virtual_memory().available
+    if needed > available:
+        raise ImageError(
+            f"{path} says {'×'.join(map(str, size))} voxels: that needs {needed / 2**30:.1f} GiB of memory, "
+            f"{available / 2**30:.1f} are free: crop or resample it first"
+        )
+
+
+def _refuse_truncated_nifti(path: Path, reader: Any) -> None:
+    """ITK fills what a shortened NIfTI lacks with zeros; such a file must be refused."""
+    import gzip
+
+    opener = gzip.open if path.name.lower().endswith(".gz") else open
+    bits = int(reader.GetMetaData("bitpix")) if reader.HasMetaDataKey("bitpix") else 8
+    expected = int(np.prod([int(n) for n in reader.GetSize()], dtype=object)) * bits // 8
+    found = 0
+    try:
+        with opener(path, "rb") as stream:
+            while block := stream.read(1 << 22):
+                found += len(block)
+    except (EOFError, OSError) as error:
+        raise ImageError(f"{path} is cut short or damaged ({error}): copy it again") from error
+    if found < expected:
+        raise ImageError(f"{path} is cut short: {found} bytes of voxels and header, at least {expected} expected")
+
+
+def _to_sitk(voxels: Array, affine: Affine) -> Any:
+    """Make a SimpleITK image of (I, J, K) or (I, J, K, C) voxels."""
+    import SimpleITK as sitk
+
+    axes = (2, 1, 0, 3)[: voxels.ndim]
+    image = sitk.GetImageFromArray(np.ascontiguousarray(np.transpose(voxels, axes)), isVector=voxels.ndim == 4)
+    _place(image, affine)
+    return image
+
+
+def _sitk_frame(grid: Grid) -> Any:
+    import SimpleITK as sitk
+
+    frame = sitk.Image([int(n) for n in grid.shape], sitk.sitkUInt8)
+    _place(frame, grid.affine)
+    return frame
+
+
+def _place(image: Any, affine: Affine) -> None:
+    lps = _RAS_FROM_LPS @ affine
+    spacing = np.linalg.norm(lps[:3, :3], axis=0)
+    image.SetSpacing(spacing.tolist())
+    image.SetOrigin(lps[:3, 3].tolist())
+    image.SetDirection((lps[:3, :3] / spacing).ravel().tolist())
+
+
+def _from_sitk(image: Any) -> Array:
+    """Return (I, J, K), or (C, I, J, K) for several components."""
+    import SimpleITK as sitk
+
+    array = sitk.GetArrayFromImage(image)
+    return np.transpose(array, (3, 2, 1, 0) if array.ndim == 4 else (2, 1, 0))
+
+
+def _affine_of(image: Any) -> Affine:
+    affine = np.eye(4)
+    affine[:3, :3] = np.array(image.GetDirection()).reshape(3, 3) * np.array(image.GetSpacing())
+    affine[:3, 3] = image.GetOrigin()
+    last = [n - 1 for n in image.GetSize()]
+    # The contract between voxels and the world is checked on every image that is read (DESIGN §5).
+    if np.abs((affine @ [*last, 1])[:3] - image.TransformIndexToPhysicalPoint(last)).max() > 1e-3:
+        raise ImageError("the voxels' places do not follow from the header: please report this file's header")
+    return _RAS_FROM_LPS @ affine
+
+
+def _facts_of(image: Any) -> dict[str, str]:
+    facts = {name: image.GetMetaData(tag).strip() for tag, name in _DICOM_TAGS.items() if image.HasMetaDataKey(tag)}
+    notes = [image.GetMetaData(key).strip() for key in _NOTE_KEYS if image.HasMetaDataKey(key)]
+    if any(notes):
+        facts["notes"] = next(note for note in notes if note)
+    return facts
+
+
+def _itk_reason(error: RuntimeError) -> str:
+    """Return the last line of an ITK error that says something, without C++ places."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    reasons = (
+        [line for line in lines if "ERROR" in line or "Error" in line or "rror:" in line] or lines or ["no reason"]
+    )
+    return reasons[-1].split("ERROR:")[-1].split("): ")[-1].strip()

@@ -1,0 +1,1 @@
+"""Prediction: prepare an image, run a bundle's passes over it in windows that fit the memory, restore its grid."""

@@ -1,0 +1,1 @@
+"""Pure functions from tensors to a scalar; every norm is a mean over elements."""
