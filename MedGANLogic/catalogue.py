@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from MedGANLogic.domain import Domain
+from MedGANLogic.errors import MedGANError
 from MedGANLogic.passes import PLANES, Pass
 
 CARD = Path("configs", "medgan.json")
@@ -27,7 +28,7 @@ BUNDLES_VARIABLE = "MEDGAN_BUNDLES"
 _LARGEST_CARD = 1 << 20
 
 
-class BundleError(ValueError):
+class BundleError(MedGANError):
     """A bundle that is refused, with the reason in words."""
 
 

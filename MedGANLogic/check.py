@@ -9,6 +9,7 @@ import numpy as np
 
 from MedGANLogic.catalogue import Card
 from MedGANLogic.domain import Array, Domain, FixedWindow
+from MedGANLogic.errors import MedGANError
 from MedGANLogic.images import Image, Orientation
 
 
@@ -33,7 +34,7 @@ class Finding:
         return {"level": self.level.name.lower(), "text": self.text, "forceable": self.forceable}
 
 
-class RefusedError(ValueError):
+class RefusedError(MedGANError):
     """An image that does not fit; the message holds the findings that stop the work."""
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from MedGANLogic.domain import Array, Domain, Scale
+from MedGANLogic.errors import MedGANError
 from MedGANLogic.images import Affine, Grid, Image, Orientation, read, without_surroundings
 from MedGANLogic.passes import PLANES
 from MedGANLogic.study import Study
@@ -26,7 +27,7 @@ PARTS = ("train", "validation", "test")
 _MARGIN = 4
 
 
-class CohortError(ValueError):
+class CohortError(MedGANError):
     """A table or packed file that cannot be used, said in words."""
 
 
@@ -74,7 +75,7 @@ class Case:
     @property
     def grid(self) -> Grid:
         """Where the voxels lie."""
-        return Grid(self.valid.shape, self.affine)  # type: ignore[arg-type]
+        return Grid(self.valid.shape, self.affine)
 
 
 def read_table(path: Path, roles: Sequence[str]) -> list[Row]:
@@ -105,6 +106,19 @@ def read_table(path: Path, roles: Sequence[str]) -> list[Row]:
         rows.append(Row(line["subject"], part, files))
     _refuse_leakage(rows)
     return rows
+
+
+def roles_of(path: Path) -> list[str]:
+    """Return the columns of a cohort's table that are roles, in their order. Raises CohortError for fewer than two."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as stream:
+            header = next(csv.reader(stream), [])
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise CohortError(f"{path} is no table: {error}") from error
+    roles = [name for name in header if name not in ("subject", "part")]
+    if len(roles) < 2:
+        raise CohortError(f"{path} names {', '.join(roles) or 'no role'}: it needs subject, an input and a target")
+    return roles
 
 
 def _deal(subjects: Sequence[str]) -> dict[str, str]:

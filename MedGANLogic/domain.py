@@ -31,7 +31,7 @@ class Scale:
         """Map values in the unit to float32 in [-1, 1]."""
         span = (self.high - self.low) / 2
         scaled = (np.asarray(values, np.float32) - np.float32(self.low)) / np.float32(span) - np.float32(1)
-        return np.clip(scaled, -1, 1)
+        return np.asarray(np.clip(scaled, -1, 1), np.float32)
 
     def to_unit(self, values: Array) -> NDArray[np.float32]:
         """Map a network's output back to the unit; never clipped, never min-max normalised."""

@@ -17,6 +17,7 @@ import psutil
 from numpy.typing import NDArray
 
 from MedGANLogic.domain import FOREIGN_UNITS, UNITS, Array, Domain
+from MedGANLogic.errors import MedGANError
 
 Affine = NDArray[np.float64]
 
@@ -28,7 +29,7 @@ _NOTE_KEYS = ("ITK_FileNotes", "descrip", "MedGAN")
 _DICOM_TAGS = {"0008|0060": "modality", "0018|0015": "body part", "0008|0008": "image type", "0008|103e": "series"}
 
 
-class ImageError(ValueError):
+class ImageError(MedGANError):
     """An image that cannot be used, said in words: what was found, what was expected, what to do."""
 
 
@@ -89,14 +90,19 @@ class Orientation:
         flips = tuple(bool(cosines[world, axis] < 0) for world, axis in enumerate(axes))
         return Orientation(axes, flips)  # type: ignore[arg-type]
 
+    @property
+    def _flipped(self) -> tuple[int, ...]:
+        """Axes of (C, I, J, K) voxels that are mirrored."""
+        return tuple(world + 1 for world in range(3) if self.flips[world])
+
     def apply(self, voxels: Array) -> Array:
         """Re-order (C, I, J, K) voxels so that the axes run towards R, A, S."""
         moved = np.transpose(voxels, (0, *(axis + 1 for axis in self.axes)))
-        return np.flip(moved, [world + 1 for world in range(3) if self.flips[world]])
+        return np.asarray(np.flip(moved, self._flipped))
 
     def undo(self, voxels: Array) -> Array:
         """Return re-ordered voxels to the order that ``apply`` was given."""
-        moved = np.flip(voxels, [world + 1 for world in range(3) if self.flips[world]])
+        moved = np.flip(voxels, self._flipped)
         return np.transpose(moved, (0, *(int(axis) + 1 for axis in np.argsort(self.axes))))
 
     def apply_to_grid(self, grid: Grid) -> Grid:
@@ -132,7 +138,7 @@ class Image:
     @property
     def grid(self) -> Grid:
         """Where the voxels lie."""
-        return Grid(self.voxels.shape[1:], self.affine)  # type: ignore[arg-type]
+        return Grid(self.voxels.shape[1:], self.affine)
 
     def with_orientation(self, orientation: Orientation) -> "Image":
         """Return the image with its voxel axes re-ordered; nothing moves in the world."""

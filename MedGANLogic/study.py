@@ -7,7 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from MedGANLogic.domain import DOMAINS, Domain
+from MedGANLogic.errors import MedGANError
 from MedGANLogic.passes import PLANES, Pass
+
+
+class StudyError(MedGANError):
+    """A study that says something unknown, or too little."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,7 @@ class Study:
     ``inputs`` and ``targets`` map a role (a column of the cohort's table) to its domain. ``dimensions`` is 2 or 3;
     with 2, a network reads ``neighbours`` slices on either side of its own (2.5D where there are any). ``spacing_mm``
     is None for each case's own spacing. ``changes`` replaces numbers of the recipe's ``Settings``.
+    ``about`` says in words what a model's card will show: ``title``, ``anatomy``, ``data``, ``licence``, ….
     """
 
     inputs: Mapping[str, Domain]
@@ -39,6 +45,7 @@ class Study:
     plane: str = "axial"
     seed: int = 0
     changes: Mapping[str, float] = field(default_factory=dict)
+    about: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def domains(self) -> dict[str, Domain]:
@@ -64,11 +71,11 @@ class Study:
         return (size,) * self.dimensions
 
     def adapted(self, published: Settings) -> Settings:
-        """Return the paper's settings with this study's changes. Raises ValueError for a name that is no setting."""
+        """Return the paper's settings with this study's changes. Raises StudyError for a name that is no setting."""
         numbers = asdict(published)
         for name, value in self.changes.items():
             if name not in numbers:
-                raise ValueError(f"{name!r} is no setting of a recipe: there are {', '.join(numbers)}")
+                raise StudyError(f"{name!r} is no setting of a recipe: there are {', '.join(numbers)}")
             numbers[name] = type(numbers[name])(value)
         return Settings(**numbers)
 
@@ -90,6 +97,7 @@ class Study:
             "plane": self.plane,
             "seed": self.seed,
             "changes": dict(self.changes),
+            "about": dict(self.about),
         }
 
     @staticmethod
@@ -97,11 +105,11 @@ class Study:
         """Make a study from plain data.
 
         ``inputs`` and ``targets`` are either lists of roles with a default domain (``mr``, ``ct``, ``pet``) or tables
-        of role → domain. Everything else may be left out. Raises ValueError for what is unknown or missing.
+        of role → domain. Everything else may be left out. Raises StudyError for what is unknown or missing.
         """
         known = set(Study.__dataclass_fields__)
         if unknown := set(data) - known:
-            raise ValueError(f"a study has no {', '.join(sorted(unknown))}: there are {', '.join(sorted(known))}")
+            raise StudyError(f"a study has no {', '.join(sorted(unknown))}: there are {', '.join(sorted(known))}")
         try:
             spacing = data.get("spacing_mm")
             study = Study(
@@ -110,22 +118,23 @@ class Study:
                 **{key: type_(data[key]) for key, type_ in _PLAIN_FIELDS.items() if key in data},
                 spacing_mm=spacing and tuple(float(length) for length in spacing),
                 changes=dict(data.get("changes", {})),
+                about=dict(data.get("about", {})),
             )
         except KeyError as error:
-            raise ValueError(f"a study needs {error}") from error
+            raise StudyError(f"a study needs {error}") from error
         if study.dimensions not in (2, 3) or study.neighbours < 0 or study.plane not in PLANES:
-            raise ValueError(f"dimensions 2 or 3, neighbours ≥ 0, plane {', '.join(PLANES)}: found {dict(data)}")
+            raise StudyError(f"dimensions 2 or 3, neighbours ≥ 0, plane {', '.join(PLANES)}: found {dict(data)}")
         if spacing and (len(spacing) != 3 or min(spacing) <= 0):
-            raise ValueError(f"spacing_mm needs three lengths above 0, found {spacing}")
+            raise StudyError(f"spacing_mm needs three lengths above 0, found {spacing}")
         return study
 
     @staticmethod
     def from_file(path: Path) -> "Study":
-        """Read a study from a TOML file. Raises ValueError for what is no study."""
+        """Read a study from a TOML file. Raises StudyError for what is no study."""
         try:
             return Study.from_json(tomllib.loads(path.read_text(encoding="utf-8")))
-        except (OSError, tomllib.TOMLDecodeError, ValueError) as error:
-            raise ValueError(f"{path}: {error}") from error
+        except (OSError, ValueError) as error:
+            raise StudyError(f"{path}: {error}") from error
 
 
 _PLAIN_FIELDS: Mapping[str, type] = {"dimensions": int, "neighbours": int, "plane": str, "seed": int}
@@ -136,5 +145,5 @@ def _roles(data: Any) -> dict[str, Domain]:
         return {str(role): Domain.from_json(domain) for role, domain in data.items()}
     for role in data:
         if role not in DOMAINS:
-            raise ValueError(f"role {role!r} has no default domain: name it {', '.join(DOMAINS)} or give its domain")
+            raise StudyError(f"role {role!r} has no default domain: name it {', '.join(DOMAINS)} or give its domain")
     return {role: DOMAINS[role] for role in data}

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from MedGANLogic.cohort import Case
+from MedGANLogic.errors import MedGANError
 from MedGANLogic.feeds import Batches, Pool
 from MedGANLogic.recipe import Batch, Networks, Phase, Recipe
 from MedGANLogic.study import Study
@@ -24,11 +25,11 @@ BEST = "best.pt"
 _REMEDY = "the last healthy checkpoint is kept; lower the study's learning rate (changes = { rate = … }) and --resume"
 
 
-class TrainingError(ValueError):
+class TrainingError(MedGANError):
     """A run that cannot start, go on or be resumed, said in words."""
 
 
-class UnhealthyError(ArithmeticError):
+class UnhealthyError(MedGANError):
     """A loss or weight is no longer finite."""
 
 
@@ -180,7 +181,7 @@ def fit(
     device = next(next(iter(state.networks.values())).parameters()).device
     phase = replace(recipe.phases[0], steps=pace.steps)
     loader = Loader(recipe, Pool(study, [case for case in cases if case.part == "train"]), study.seed, device, workers)
-    per_step = 1 + sum(player.turns - 1 for player in phase.players)
+    per_step = _batches_per_step(phase)
     batches = loader.batches(state.step * per_step, pace.steps * per_step)
     began, first = time.monotonic(), state.step
     while state.step < pace.steps:
@@ -197,6 +198,21 @@ def fit(
         elapsed = time.monotonic() - began
         per_second = elapsed / (state.step - first)
         yield Progress(state.step, pace.steps, shown, score, per_second, loader.waited / max(elapsed, 1e-9))
+
+
+def play_steps(state: State, recipe: Recipe, study: Study, cases: Sequence[Case], steps: int) -> Iterator[None]:
+    """Play the first steps of a run and nothing else, yielding after each: for timing."""
+    device = next(next(iter(state.networks.values())).parameters()).device
+    loader = Loader(recipe, Pool(study, [case for case in cases if case.part == "train"]), study.seed, device, 0)
+    phase = recipe.phases[0]
+    batches = loader.batches(0, steps * _batches_per_step(phase))
+    for step in range(steps):
+        play(phase, state.networks, state.optimizers, batches, step, device)
+        yield
+
+
+def _batches_per_step(phase: Phase) -> int:
+    return 1 + sum(player.turns - 1 for player in phase.players)
 
 
 def _validated(state: State, folder: Path, validate: Validate) -> float:

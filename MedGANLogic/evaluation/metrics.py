@@ -209,7 +209,7 @@ def _similarity_maps(x: NDArray[np.float32], y: NDArray[np.float32]) -> tuple[Ar
     return luminance * contrast, contrast
 
 
-def _windowed(values: NDArray[np.float32]) -> NDArray[np.float32]:
+def _windowed(values: Array) -> Array:
     """Return the Gaussian-weighted mean around each voxel, axis by axis; the volume is mirrored at its edge."""
     offsets = np.arange(-_RADIUS, _RADIUS + 1)
     weights = np.exp(-(offsets**2) / (2 * _SIGMA**2))
@@ -224,7 +224,7 @@ def _windowed(values: NDArray[np.float32]) -> NDArray[np.float32]:
     return values
 
 
-def _halved(values: NDArray[np.float32]) -> NDArray[np.float32]:
+def _halved(values: Array) -> Array:
     """Average pairs of voxels along every axis that keeps six; an odd last voxel is dropped."""
     for axis, count in enumerate(values.shape):
         if count // 2 > _RADIUS:

@@ -201,10 +201,9 @@ def summarize(reports: Mapping[str, Report]) -> Summary:
     """
     if not reports:
         raise ValueError("no report to sum up")
-    for name, of in (("unit", "unit"), ("mask", "mask")):
-        found = {str(getattr(report, of)) for report in reports.values()}
-        if len(found) > 1:
-            raise ValueError(f"reports of different {name}s do not compare: {'; '.join(sorted(found))}")
+    kinds = {f"{report.unit} ({report.mask})" for report in reports.values()}
+    if len(kinds) > 1:
+        raise ValueError(f"reports of different units or masks do not compare: {'; '.join(sorted(kinds))}")
     keys = list(dict.fromkeys((row.region, row.metric, row.unit) for report in reports.values() for row in report.rows))
     regions = list(dict.fromkeys(region for region, _, _ in keys))
     keys.sort(key=lambda key: (regions.index(key[0]), list(METRICS).index(key[1])))
@@ -278,9 +277,7 @@ def _row(metric: str, region: str, unit: str, voxels: Mask, measure: Callable[[]
         return Row(metric, region, None, unit, count, reason=str(undefined))
 
 
-def _error_rows(
-    true: Array, predicted: Array, inside: Mask, limits: tuple[float, float], unit: str
-) -> tuple[Row, ...]:
+def _error_rows(true: Array, predicted: Array, inside: Mask, limits: tuple[float, float], unit: str) -> tuple[Row, ...]:
     pair = (true, predicted, inside)
     low, span = limits[0], limits[1] - limits[0]
     plain = (

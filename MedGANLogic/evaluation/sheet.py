@@ -18,8 +18,9 @@ from MedGANLogic.images import Grid, Image, ImageError, Orientation
 GREY = ("#000000", "#ffffff")
 DIVERGING = ("#b5ecff", "#2f8fe0", "#12365c", "#0c0f14", "#66201c", "#e8532f", "#ffd9a0")
 
-#: The window that CT is shown in (soft tissue: W 400 L 40), and the error beside it, in HU.
+#: The windows that CT (soft tissue: W 400 L 40) and PET are shown in, and the limit of a CT's error.
 CT_WINDOW_HU = (-160.0, 240.0)
+PET_WINDOW_SUV = (0.0, 5.0)
 CT_ERROR_HU = 200.0
 
 _UNITS = {"HU": "HU", "SUV": "SUV", "none": "a.u.", "label": "label"}
@@ -135,8 +136,8 @@ def error_panel(reference: Image, prediction: Image, limit: float) -> Panel:
 def translation_panels(source: Image, synthetic: Image, truth: Image | None = None) -> tuple[Panel, ...]:
     """Return the columns of a translation: input and output, and where there is a truth, the truth and the error.
 
-    HU are shown at W 400 L 40 with errors to ±200 HU; else the window is that of the truth (or of the image itself)
-    and errors reach half of its width.
+    HU are shown at W 400 L 40 with errors to ±200 HU, SUV from 0 to 5; images without unit from their 0.5th to their
+    99.5th percentile in the body, the output as its truth. Errors other than HU reach half of the window's width.
     """
     low, high = _window(synthetic if truth is None else truth)
     panels = (
@@ -191,25 +192,25 @@ def _save(figure: Any, path: Path, colours: Sequence[tuple[str, ...]]) -> None:
     from PIL import Image as Picture  # matplotlib brings Pillow along
 
     figure.canvas.draw()
-    pixels = np.asarray(figure.canvas.buffer_rgba())[..., :3].astype(np.int32)
+    pixels = np.asarray(figure.canvas.buffer_rgba())[..., :3].astype(np.int64)
     # Noise makes true colour large; 256 colours take a third of the space. They are those of the colour maps and the
     # marks: a palette drawn from the picture itself leaves bands in the colour bars.
     palette = _palette(colours)
-    found, where = np.unique(pixels @ [1 << 16, 1 << 8, 1], return_inverse=True)
-    colour = np.stack([found >> 16, found >> 8 & 255, found & 255], axis=1)
-    nearest = np.square(colour[:, None] - palette[None]).sum(axis=2).argmin(axis=1).astype(np.uint8)
+    packed, where = np.unique(pixels @ np.array([1 << 16, 1 << 8, 1]), return_inverse=True)
+    found = packed[:, None] // np.array([1 << 16, 1 << 8, 1]) % 256
+    nearest = np.square(found[:, None] - palette[None]).sum(axis=2).argmin(axis=1).astype(np.uint8)
     picture = Picture.fromarray(nearest[where].reshape(pixels.shape[:2])).convert("P")
     picture.putpalette(palette.astype(np.uint8).tobytes())
     picture.save(path, optimize=True, dpi=(_DPI, _DPI))
 
 
-def _palette(colours: Sequence[tuple[str, ...]]) -> NDArray[np.int32]:
+def _palette(colours: Sequence[tuple[str, ...]]) -> NDArray[np.int64]:
     """Return 256 colours (R, G, B in 0 … 255): the sheet's own marks in eight strengths, the rest for colour maps."""
     marks = [_colour_map(("#000000", mark))(np.linspace(0, 1, 8)) for mark in (_MARK, _DIM)]
     share = (256 - 2 * 8 - 1) // len(colours)
     maps = [_colour_map(stops)(np.linspace(0, 1, share)) for stops in colours]
     table = np.concatenate([_colour_map((_BACKGROUND, _TEXT))([0.0]), *marks, *maps])[:, :3]
-    return np.rint(np.pad(table, ((0, 256 - len(table)), (0, 0))) * 255).astype(np.int32)
+    return np.asarray(np.rint(np.pad(table, ((0, 256 - len(table)), (0, 0))) * 255), np.int64)
 
 
 def _modality(image: Image) -> str:
@@ -219,10 +220,12 @@ def _modality(image: Image) -> str:
 def _window(image: Image) -> tuple[float, float]:
     if image.unit == "HU":
         return CT_WINDOW_HU
+    if image.unit == "SUV":
+        return PET_WINDOW_SUV
     if image.unit == "label":
         return 0.0, float(max(1, image.voxels.max()))
     scale = MR.window.scale(image.voxels)
-    return (0.0, scale.high) if image.unit == "SUV" else (scale.low, scale.high)
+    return scale.low, scale.high
 
 
 def _draw(title: str, panels: Sequence[Panel], cuts: Sequence[Cut], caption: str) -> Any:
@@ -242,12 +245,13 @@ def _draw(title: str, panels: Sequence[Panel], cuts: Sequence[Cut], caption: str
     column = max(widest / mm_per_inch, _NARROWEST_COLUMN)
     width = 2 * _MARGIN + len(panels) * column + (len(panels) - 1) * _GAP
     slots = [_MARGIN + number * (column + _GAP) for number in range(len(panels))]
-    title_lines = _wrapped(title, width - 2 * _MARGIN, _TITLE_SIZE)
-    notes = [*_wrapped(caption, width - 2 * _MARGIN, _NOTE_SIZE), *_wrapped(_FOOTER, width - 2 * _MARGIN, _NOTE_SIZE)]
+    title_lines = _wrapped(title, width - 2 * _MARGIN, _TITLE_SIZE, "bold")
+    notes = [line for note in (caption, _FOOTER) for line in _wrapped(note, width - 2 * _MARGIN, _NOTE_SIZE, "normal")]
     bars = _MARGIN + len(notes) * _NOTE_LINE + 0.55
     pictures = bars + 0.25
     top = pictures + sum(heights) + _GAP * (len(cuts) - 1)
     total = top + 0.45 + len(title_lines) * _TITLE_LINE + _MARGIN
+    width, total = (float(np.ceil(edge * _DPI) / _DPI) for edge in (width, total))  # half a pixel would stay black
 
     figure = Figure(figsize=(width, total), dpi=_DPI, facecolor=_BACKGROUND)
     FigureCanvasAgg(figure)
@@ -265,7 +269,7 @@ def _draw(title: str, panels: Sequence[Panel], cuts: Sequence[Cut], caption: str
             if slot == slots[0]:  # one scale for the whole sheet: a bar in its first column says enough
                 pen.scale_bar(box, scale_bar_mm(part.extent_mm[1]), mm_per_inch)
     for slot, panel in zip(slots, panels, strict=True):
-        size = min(_HEADING_SIZE, _fitting_size(panel.title, column))
+        size = _HEADING_SIZE * min(1.0, column / max(_width(panel.title, _HEADING_SIZE, "normal"), 1e-6))
         pen.write((slot + column / 2, top + 0.13), panel.title, size, align="center")
         pen.colour_bar((slot + 0.15 * column, bars, 0.7 * column, 0.09), panel)
     for number, note in enumerate(reversed(notes)):
@@ -273,13 +277,23 @@ def _draw(title: str, panels: Sequence[Panel], cuts: Sequence[Cut], caption: str
     return figure
 
 
-def _fitting_size(text: str, width: float) -> float:
-    """Return the font size in points at which a line is as wide as the inches given, by the widest usual letters."""
-    return width * 72 / (0.62 * max(1, len(text)))
+def _width(text: str, size: float, weight: str) -> float:
+    """Return how many inches a line takes at a size in points."""
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import TextToPath
+
+    points, _, _ = TextToPath().get_text_width_height_descent(text, FontProperties(size=size, weight=weight), False)
+    return float(points) / 72
 
 
-def _wrapped(text: str, width: float, size: float) -> list[str]:
-    return textwrap.wrap(text, max(8, int(width * 72 / (0.62 * size))))
+def _wrapped(text: str, width: float, size: float, weight: str) -> list[str]:
+    """Break a text into lines of at most so many inches."""
+    letters = int(len(text) * min(1.0, width / max(_width(text, size, weight), 1e-6)))
+    for limit in range(letters + 4, 1, -1):
+        lines = textwrap.wrap(text, limit)
+        if all(_width(line, size, weight) <= width for line in lines):
+            return lines
+    return [text]
 
 
 class _Pen:
@@ -309,9 +323,7 @@ class _Pen:
         axes = self.axes(box)
         colours = _colour_map(panel.colours)
         # The box already has the slice's physical proportions; "auto" lets unequal pixels fill it.
-        axes.imshow(
-            part.pixels, cmap=colours, vmin=panel.low, vmax=panel.high, aspect="auto", interpolation="hanning"
-        )
+        axes.imshow(part.pixels, cmap=colours, vmin=panel.low, vmax=panel.high, aspect="auto", interpolation="hanning")
         axes.set_axis_off()
 
     def letters(self, box: Box, edges: str) -> None:

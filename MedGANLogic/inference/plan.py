@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from MedGANLogic.errors import MedGANError
 from MedGANLogic.passes import Pass
 
 Index = tuple[int, int, int]
@@ -17,7 +18,7 @@ Index = tuple[int, int, int]
 _LARGEST_BATCH = 16
 
 
-class MemoryShortError(MemoryError):
+class MemoryShortError(MedGANError, MemoryError):
     """Not even the smallest window fits the memory."""
 
 

@@ -16,9 +16,14 @@ from MedGANLogic.bundle import Bundle, open_bundle
 from MedGANLogic.catalogue import RESEARCH_USE, Model, find
 from MedGANLogic.check import Finding, check, refuse
 from MedGANLogic.domain import Domain, Scale
+from MedGANLogic.errors import MedGANError
 from MedGANLogic.images import Grid, Image, ImageError, Orientation, read, suffix_of, without_surroundings, write
 from MedGANLogic.inference.predict import Progress, Volume, predict, silent
 from MedGANLogic.passes import slices_back, slices_first
+
+
+class DeviceError(MedGANError):
+    """A device that is not there."""
 
 
 @dataclass(frozen=True)
@@ -30,15 +35,17 @@ class Translation:
 
 
 def choose_device(name: str) -> torch.device:
-    """Return the device of a name: ``auto`` is the first CUDA device, or the CPU. Raises ValueError for no device."""
+    """Return the device of a name: ``auto`` is the first CUDA device, or the CPU. Raises DeviceError for none."""
     if name == "auto":
         return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise ValueError(f"no device is called {name!r}: auto, cpu, cuda:0, …") from error
+        raise DeviceError(f"no device is called {name!r}: auto, cpu, cuda:0, …") from error
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ValueError(f"there is no {name}: torch {torch.__version__} sees {torch.cuda.device_count()} CUDA devices")
+        raise DeviceError(
+            f"there is no {name}: torch {torch.__version__} sees {torch.cuda.device_count()} CUDA devices"
+        )
     return device
 
 
@@ -121,7 +128,7 @@ def translate_file(
     """
     opened = bundle if isinstance(bundle, Bundle) else open_bundle(find(bundle))
     output = Path(output_path)
-    suffix = suffix_of(output)
+    suffix_of(output)
     if not output.parent.is_dir():
         raise ImageError(f"the folder {output.parent} does not exist")
     if output.exists() and output.resolve() == Path(input_path).resolve():
@@ -133,7 +140,7 @@ def translate_file(
     mask = read(mask_path, "label") if mask_path else None
     done = translate(opened, image, device, mask, force, progress)
     provenance = {**done.provenance, "input": str(input_path), "output": str(output_path)}
-    sidecar = output.with_name(output.name[: -len(suffix)] + ".medgan.json")
+    sidecar = sidecar_of(output)
     partial = sidecar.with_name(f".{sidecar.name}.partial-{os.getpid()}")
     try:
         partial.write_text(json.dumps(provenance, indent=2) + "\n", encoding="utf-8")
@@ -142,6 +149,11 @@ def translate_file(
     finally:
         partial.unlink(missing_ok=True)
     return provenance
+
+
+def sidecar_of(output: Path) -> Path:
+    """Return where a result's provenance stands: beside ``ct.nii.gz``, ``ct.medgan.json``."""
+    return output.with_name(output.name[: -len(suffix_of(output))] + ".medgan.json")
 
 
 def _inside(mask: Image, grid: Grid) -> Any:

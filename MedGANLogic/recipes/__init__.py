@@ -3,6 +3,7 @@
 import importlib
 import pkgutil
 
+from MedGANLogic.errors import MedGANError
 from MedGANLogic.recipe import RecipeFunction
 
 
@@ -12,8 +13,8 @@ def names() -> tuple[str, ...]:
 
 
 def load(name: str) -> RecipeFunction:
-    """Return a recipe's function. Raises ValueError for a name that no file has."""
+    """Return a recipe's function. Raises MedGANError for a name that no file has."""
     if name not in names():
-        raise ValueError(f"no recipe is called {name!r}: there are {', '.join(names())}")
+        raise MedGANError(f"no recipe is called {name!r}: there are {', '.join(names())}")
     recipe: RecipeFunction = importlib.import_module(f"{__name__}.{name.replace('-', '_')}").recipe
     return recipe

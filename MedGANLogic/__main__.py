@@ -1,0 +1,428 @@
+"""The command line: ``medgan VERB``, or ``python -m MedGANLogic VERB``.
+
+Exit codes: 0 done, 2 the user's fault (said in one sentence), 1 ours or the machine's, 130 cancelled. Torch is only
+imported by the verbs that need it, so that ``--help`` and ``models`` answer at once.
+"""
+
+import argparse
+import json
+import shlex
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from MedGANLogic import __version__, catalogue
+from MedGANLogic.catalogue import RESEARCH_USE, Model
+from MedGANLogic.errors import MedGANError
+
+
+class Reporter:
+    """Tells how far a piece of work is: a bar with time left on a terminal, and lines of JSON in an events file."""
+
+    def __init__(self, what: str, events: Path | None = None) -> None:
+        from tqdm import tqdm
+
+        self._bar = tqdm(desc=what, total=None, disable=None, unit="", leave=False, dynamic_ncols=True, delay=0.5)
+        self._events = events
+        self._began = time.monotonic()
+
+    def __call__(self, done: int, total: int) -> None:
+        self._bar.total = total
+        self._bar.update(done - self._bar.n)
+        elapsed = time.monotonic() - self._began
+        self.event(
+            event="progress", done=done, total=total, seconds_left=round(elapsed / max(done, 1) * (total - done), 1)
+        )
+
+    def say(self, text: str) -> None:
+        """Show a few words behind the bar."""
+        self._bar.set_postfix_str(text, refresh=False)
+
+    def event(self, **event: Any) -> None:
+        """Append one event to the events file, if there is one."""
+        if self._events is not None:
+            with self._events.open("a", encoding="utf-8") as stream:
+                stream.write(json.dumps(event) + "\n")
+
+    def close(self) -> None:
+        """Take the bar away."""
+        self._bar.close()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb and return the exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        code: int = options.run(options)
+    except MedGANError as error:
+        print(f"medgan: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"medgan: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("medgan: cancelled; nothing half-written is left", file=sys.stderr)
+        return 130
+    return code
+
+
+def _models(options: argparse.Namespace) -> int:
+    models = catalogue.models()
+    if options.json:
+        print(json.dumps([{**model.card.to_json(), "sha256": model.sha256} for model in models], indent=2))
+        return 0
+    for model in models:
+        print(_model_text(model))
+    if not models:
+        print("No models. Train one with 'medgan train', or name folders of bundles in MEDGAN_BUNDLES.")
+    print(f"\n{RESEARCH_USE}")
+    return 0
+
+
+def _model_text(model: Model) -> str:
+    card = model.card
+
+    def domains(of: Any) -> str:
+        return ", ".join(f"{role} ({domain.modality}, {domain.unit})" for role, domain in of.items())
+
+    lines = [
+        f"{card.name}   {card.title}",
+        f"  task      {card.task}: {domains(card.inputs)} → {domains(card.targets)}",
+        f"  valid     {', '.join(card.validity.get('anatomy', [])) or 'anatomy not stated'}",
+        f"  measured  {card.measured.get('summary', 'not measured')}",
+        f"  trained   {card.training.get('system', '?')}, {card.training.get('subjects', {}).get('train', '?')} subjects",
+        f"  licence   {card.licence}",
+        f"  sha256    {model.sha256}",
+    ]
+    return "\n".join(lines)
+
+
+def _recipes(options: argparse.Namespace) -> int:
+    from MedGANLogic import recipes
+    from MedGANLogic.domain import CT, MR
+    from MedGANLogic.recipe import build
+    from MedGANLogic.study import Study
+
+    # A study as small as can be: it is only made to read what the recipe says of itself.
+    study = Study({"mr": MR}, {"ct": CT}, changes={"width": 4})
+    listed = []
+    for name in recipes.names():
+        recipe = build(recipes.load(name), study)
+        departures = [text for text in recipe.departures if not text.startswith("width ")]
+        listed.append({"name": name, "title": recipe.title, "source": recipe.source, "departures": departures})
+    if options.json:
+        print(json.dumps(listed, indent=2))
+        return 0
+    for entry in listed:
+        print(f"{entry['name']:<18} {entry['title']}  [{entry['source']}]")
+        for departure in entry["departures"]:
+            print(f"{'':<18}   - {departure}")
+    return 0
+
+
+def _check(options: argparse.Namespace) -> int:
+    from MedGANLogic.check import Level, check
+    from MedGANLogic.images import read
+
+    model = catalogue.find(options.model)
+    role, domain = next(iter(model.card.inputs.items()))
+    findings = check(model.card, role, read(options.input, options.input_unit or domain.unit))
+    if options.json:
+        print(json.dumps([finding.to_json() for finding in findings], indent=2))
+    else:
+        for finding in findings:
+            print(f"{finding.level.name.lower()}: {finding.text}")
+        print("nothing speaks against it" if not findings else "", end="\n" if not findings else "")
+    return 2 if any(finding.level is Level.ERROR for finding in findings) else 0
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from MedGANLogic.bundle import verify
+
+    model = verify(Path(options.bundle))
+    known = catalogue.SHIPPED.get(model.card.name) == model.sha256
+    origin = "the model that was shipped" if known else "whole; not one of the models shipped"
+    print(f"{model.card.name}: {origin}, sha256 {model.sha256}")
+    return 0
+
+
+def _translate(options: argparse.Namespace) -> int:
+    from MedGANLogic.bundle import open_bundle
+    from MedGANLogic.images import SUFFIXES
+
+    source, output = Path(options.input), Path(options.output)
+    bundle = open_bundle(catalogue.find(options.model))
+    files = sorted(f for f in source.iterdir() if f.name.endswith(SUFFIXES)) if source.is_dir() else []
+    if not files:
+        return _translate_one(options, bundle, source, output)
+    output.mkdir(parents=True, exist_ok=True)
+    failed = 0
+    for number, file in enumerate(files, start=1):
+        target = output / file.name
+        if _is_done(target, bundle.model.sha256):
+            print(f"[{number}/{len(files)}] {file.name}: done before")
+            continue
+        try:
+            print(f"[{number}/{len(files)}] {file.name}", flush=True)
+            _translate_one(options, bundle, file, target)
+        except MedGANError as error:
+            failed += 1
+            print(f"medgan: {file.name}: {error}", file=sys.stderr)
+    if failed:
+        raise MedGANError(f"{failed} of {len(files)} files could not be translated; the others are in {output}")
+    return 0
+
+
+def _is_done(output: Path, model_sha256: str) -> bool:
+    """Say whether a folder's run has this result already, by this very model: so that it can be taken up again."""
+    from MedGANLogic.inference.translate import sidecar_of
+
+    try:
+        said = json.loads(sidecar_of(output).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return output.exists() and said.get("model_sha256") == model_sha256
+
+
+def _translate_one(options: argparse.Namespace, bundle: Any, source: Path, output: Path) -> int:
+    from MedGANLogic.inference.translate import translate_file
+
+    reporter = Reporter(source.name, options.events and Path(options.events))
+    try:
+        provenance = translate_file(
+            bundle, str(source), str(output), options.device, options.mask, options.input_unit, options.force, reporter
+        )
+    except MedGANError as error:
+        reporter.event(event="error", text=str(error))
+        raise
+    finally:
+        reporter.close()
+    for finding in provenance["findings"]:
+        print(f"{finding['level']}: {finding['text']}", file=sys.stderr)
+    reporter.event(event="result", output=str(output), provenance=provenance)
+    if options.json:
+        print(json.dumps(provenance, indent=2))
+    else:
+        shape = "×".join(map(str, provenance["shape"]))
+        print(f"{output}: {shape} voxels in {provenance['unit']}, {provenance['seconds']:.1f} s. {RESEARCH_USE}")
+    return 0
+
+
+def _cohort_pack(options: argparse.Namespace) -> int:
+    from MedGANLogic.cohort import pack, read_table
+
+    study = _study(options)
+    rows = read_table(Path(options.cohort), list(study.domains))
+    reporter = Reporter("packing")
+    for done, case in enumerate(pack(rows, study, Path(options.out)), start=1):
+        reporter(done, len(rows))
+        reporter.say(case.subject)
+    reporter.close()
+    parts = {part: sum(row.part == part for row in rows) for part in ("train", "validation", "test")}
+    size = Path(options.out).stat().st_size / 2**20
+    print(f"{options.out}: {len(rows)} subjects ({', '.join(f'{n} {p}' for p, n in parts.items())}), {size:.1f} MiB")
+    return 0
+
+
+def _study(options: argparse.Namespace) -> Any:
+    """Return the study of ``--study``, or the plainest one that the table's header allows."""
+    from dataclasses import replace
+
+    from MedGANLogic.cohort import roles_of
+    from MedGANLogic.study import Study
+
+    if options.study:
+        study = Study.from_file(Path(options.study))
+    else:
+        *inputs, target = roles_of(Path(options.cohort))
+        study = Study.from_json({"inputs": inputs, "targets": [target]})
+    return study if options.seed is None else replace(study, seed=options.seed)
+
+
+def _train(options: argparse.Namespace) -> int:
+    from dataclasses import replace
+
+    from MedGANLogic import experiment
+    from MedGANLogic.bundle import open_bundle
+    from MedGANLogic.cohort import packed_study
+    from MedGANLogic.inference.translate import choose_device
+    from MedGANLogic.study import Study
+
+    folder, cohort = Path(options.out), Path(options.cohort)
+    if not cohort.is_file():
+        raise MedGANError(f"{cohort} does not exist: give a table (.csv) or a packed cohort")
+    begin = open_bundle(catalogue.find(options.begin)) if options.begin else None
+    recipe = options.recipe
+    if begin is not None:
+        recipe = str(begin.card.training.get("recipe"))
+        study = Study.from_json(begin.card.training["study"])
+    elif options.study or cohort.suffix == ".csv":
+        study = _study(options)
+    else:
+        study = packed_study(cohort)
+    study = study if options.seed is None else replace(study, seed=options.seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    packed = cohort
+    if cohort.suffix == ".csv":
+        packed = folder / experiment.COHORT
+        if not packed.exists():
+            reporter = Reporter("packing")
+            for done, total in experiment.pack_table(cohort, study, packed):
+                reporter(done, total)
+            reporter.close()
+    command = "medgan " + shlex.join(sys.argv[1:])
+    what = experiment.Experiment(recipe, study, packed, folder, choose_device(options.device), command)
+    pace = options.minutes if options.minutes else experiment.paced(options.steps or experiment.steps_of(recipe, study))
+    reporter = Reporter("training", options.events and Path(options.events))
+    score = float("nan")
+    for progress in experiment.train(what, pace, begin, options.resume):
+        reporter(progress.step, progress.steps)
+        if progress.score is not None:
+            score = progress.score
+            reporter.event(event="validation", step=progress.step, mean_absolute_error=score)
+            if not sys.stderr.isatty():
+                left = (progress.steps - progress.step) * progress.seconds_per_step / 60
+                print(
+                    f"step {progress.step}/{progress.steps}: validation MAE {score:.2f}, {left:.0f} min left",
+                    flush=True,
+                )
+        reporter.say(f"validation MAE {score:.2f}, waiting for data {progress.waiting:.1%}")
+    reporter.close()
+    print(f"{folder / experiment.BUNDLE}: a bundle; measure it on the test subjects with 'medgan measure'")
+    return 0
+
+
+def _measure(options: argparse.Namespace) -> int:
+    from MedGANLogic.bundle import open_bundle
+    from MedGANLogic.measure import measure
+
+    reporter = Reporter("measuring")
+    others = {name: open_bundle(catalogue.read(Path(path))) for name, path in options.compare}
+    text = measure(open_bundle(catalogue.read(Path(options.bundle))), others, Path(options.cohort), reporter)
+    reporter.close()
+    print(text)
+    return 0
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    from MedGANLogic.evaluation import compare
+    from MedGANLogic.images import read
+
+    mask = read(options.mask, "label") if options.mask else None
+    report = compare(read(options.reference, options.unit), read(options.prediction, options.unit), mask)
+    print(json.dumps(report.to_json(), indent=2) if options.json else report.to_text())
+    return 0
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from MedGANLogic.demo import demo
+
+    reporter = Reporter("translating")
+    text = demo(Path(options.out), options.input and Path(options.input), options.model, reporter)
+    reporter.close()
+    print(text)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="medgan",
+        description="Generative adversarial networks for medical images: translate, train, measure.",
+        epilog=RESEARCH_USE,
+    )
+    parser.add_argument("--version", action="version", version=f"medgan {__version__}")
+    verbs = parser.add_subparsers(metavar="VERB", required=True)
+
+    def verb(name: str, run: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
+        added = verbs.add_parser(name, help=text, description=text)
+        added.set_defaults(run=run)
+        return added
+
+    def model(to: argparse.ArgumentParser) -> None:
+        to.add_argument("--model", required=True, metavar="NAME|PATH", help="a model's name or a bundle's folder")
+
+    def unit(to: argparse.ArgumentParser) -> None:
+        to.add_argument("--input-unit", metavar="U", help="unit of the input's values: HU, HU+1024, SUV, none")
+
+    def device(to: argparse.ArgumentParser) -> None:
+        to.add_argument("--device", default="auto", help="auto (default), cpu, cuda:0, …")
+
+    def as_json(to: argparse.ArgumentParser) -> None:
+        to.add_argument("--json", action="store_true", help="print JSON for a program")
+
+    as_json(verb("models", _models, "list the models: what they do, where they are valid, how well"))
+    as_json(verb("recipes", _recipes, "list the published systems that can be trained"))
+
+    one = verb("check", _check, "say whether an image fits a model, before any work")
+    model(one)
+    unit(one)
+    as_json(one)
+    one.add_argument("input", metavar="INPUT")
+
+    one = verb("verify", _verify, "check a bundle: every file, class and weight")
+    one.add_argument("bundle", metavar="BUNDLE")
+
+    one = verb("translate", _translate, "translate an image, or every file of a folder")
+    model(one)
+    one.add_argument(
+        "input", metavar="INPUT", help="NIfTI, NRRD, MHA, a DICOM series' folder, or a folder of files"
+    )
+    one.add_argument("output", metavar="OUTPUT", help="a file (.nii.gz, .nii, .nrrd, .mha), or a folder for a folder")
+    device(one)
+    one.add_argument("--mask", metavar="FILE", help="translate only inside; outside is the output's background")
+    unit(one)
+    one.add_argument("--events", metavar="FILE", help="append progress and result as lines of JSON")
+    one.add_argument("--force", action="store_true", help="translate in spite of errors that may be overridden")
+    as_json(one)
+
+    cohort = verbs.add_parser("cohort", help="prepare a cohort", description="prepare a cohort")
+    inner = cohort.add_subparsers(metavar="VERB", required=True)
+    one = inner.add_parser("pack", help="write a cohort into one small file that training needs nothing else beside")
+    one.set_defaults(run=_cohort_pack)
+    one.add_argument("--cohort", required=True, metavar="FILE.csv", help="columns: subject, a role each, part")
+    one.add_argument("--study", metavar="FILE.toml", help="roles, spacing, dimensions; else from the table's header")
+    one.add_argument("--out", required=True, metavar="FILE.zip")
+    one.add_argument("--seed", type=int, help=argparse.SUPPRESS)
+
+    one = verb("train", _train, "train a published system on a cohort")
+    start = one.add_mutually_exclusive_group(required=True)
+    start.add_argument("--recipe", metavar="NAME", help="a system; 'medgan recipes' lists them")
+    start.add_argument("--from", dest="begin", metavar="BUNDLE", help="go on from a model, with its recipe and study")
+    one.add_argument("--cohort", required=True, metavar="FILE", help="a table (.csv) or a packed cohort")
+    one.add_argument("--study", metavar="FILE.toml", help="what is translated to what; else from the cohort")
+    one.add_argument("--out", required=True, metavar="DIR")
+    length = one.add_mutually_exclusive_group()
+    length.add_argument("--steps", type=int, metavar="N")
+    length.add_argument("--minutes", type=float, metavar="N", help="as many steps as fit, timed at the start")
+    device(one)
+    one.add_argument(
+        "--seed", type=int, metavar="N", help="of the first weights and every batch (default: the study's)"
+    )
+    one.add_argument("--resume", action="store_true", help="go on from DIR's last checkpoint")
+    one.add_argument("--events", metavar="FILE", help="append progress as lines of JSON")
+
+    one = verb("measure", _measure, "measure a bundle on its cohort's test subjects and write its card")
+    one.add_argument("bundle", metavar="BUNDLE")
+    one.add_argument("--cohort", required=True, metavar="FILE.csv", help="the table that it was trained from")
+    one.add_argument(
+        "--compare", nargs=2, action="append", default=[], metavar=("NAME", "BUNDLE"), help="a model for the same table"
+    )
+
+    one = verb("evaluate", _evaluate, "measure one image against its reference")
+    one.add_argument("--reference", required=True, metavar="FILE")
+    one.add_argument("--prediction", required=True, metavar="FILE")
+    one.add_argument("--unit", required=True, choices=("HU", "SUV", "label", "none"))
+    one.add_argument("--mask", metavar="FILE", help="count only where it is above zero")
+    as_json(one)
+
+    one = verb("demo", _demo, "translate a digital thigh, or your own file, and show the result as a picture")
+    one.add_argument("--input", metavar="FILE", help="your own image instead of the phantom")
+    one.add_argument("--model", default="mr-to-ct-limb", metavar="NAME|PATH")
+    one.add_argument("--out", default="medgan-demo", metavar="DIR")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

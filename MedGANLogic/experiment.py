@@ -1,0 +1,305 @@
+"""A whole experiment: cohort, recipe, run, bundle. What ``medgan train`` does, in one folder that can be resumed.
+
+run.json          recipe, study, pace and cohort's SHA-256: what the run must find again when it is resumed
+cohort.zip        the packed cohort, where a table was given
+checkpoint.pt     the last healthy state
+best.pt           the networks with the lowest error on the validation subjects
+log.jsonl         losses, validation error, share of time spent waiting for data
+tensorboard/      the same, with sample images, where TensorBoard is installed
+bundle/           the model
+"""
+
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from MedGANLogic import __version__
+from MedGANLogic.bundle import Bundle, describe, rounded, save
+from MedGANLogic.catalogue import Card, Model, sha256
+from MedGANLogic.check import QUANTILES, contrast
+from MedGANLogic.cohort import Case, pack, read_table, unpack
+from MedGANLogic.inference.predict import predict
+from MedGANLogic.inference.translate import from_network, to_network
+from MedGANLogic.recipe import ExponentialAverage, Networks, Recipe, build
+from MedGANLogic.recipes import load
+from MedGANLogic.study import Study
+from MedGANLogic.training import (
+    CHECKPOINT,
+    Pace,
+    Progress,
+    State,
+    TrainingError,
+    fit,
+    load_best,
+    play_steps,
+    resume,
+    start,
+)
+
+COHORT = "cohort.zip"
+RUN = "run.json"
+BUNDLE = "bundle"
+
+#: Steps that are timed, on a copy, to turn minutes into steps; the first of them are slower and do not count.
+_TIMED, _UNTIMED = 12, 4
+
+#: A task is named by what goes in and what comes out.
+_MODALITIES: Mapping[str, str] = {"MR": "mr", "CT": "ct", "PT": "pet"}
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What is trained, on what, how long, where. ``command`` is kept for the card."""
+
+    recipe: str
+    study: Study
+    cohort: Path
+    folder: Path
+    device: torch.device
+    command: str
+
+
+def pack_table(table: Path, study: Study, packed: Path) -> Iterator[tuple[int, int]]:
+    """Pack a cohort's table for a study; yields subjects done and subjects in all."""
+    rows = read_table(table, list(study.domains))
+    for done, _ in enumerate(pack(rows, study, packed), start=1):
+        yield done, len(rows)
+
+
+def steps_of(recipe: str, study: Study) -> int:
+    """Return how many steps a recipe asks for when the user does not say."""
+    return sum(phase.steps for phase in build(load(recipe), study).phases)
+
+
+def train(experiment: Experiment, pace: Pace | float, start_from: Bundle | None, resumed: bool) -> Iterator[Progress]:
+    """Train to the end and leave a bundle, yielding after every step. ``pace`` in minutes is turned into steps first.
+
+    Raises TrainingError for a folder that holds a run already, or none to resume, or another one; CohortError,
+    StudyError and UnhealthyError as the parts do.
+    """
+    folder, study = experiment.folder, experiment.study
+    cases = unpack(experiment.cohort)
+    if not any(case.part == "validation" for case in cases):
+        raise TrainingError("no subject is kept for validation: give some the part 'validation' in the table")
+    recipe = build(load(experiment.recipe), study)
+    if start_from is not None:
+        _begin_from(recipe, start_from)
+    pace = _agreed(experiment, cases, pace, resumed)
+    state = start(recipe, experiment.device)
+    if resumed:
+        resume(state, folder, experiment.device)
+        _cut_log(folder / "log.jsonl", state.step)
+    monitor = _Monitor(experiment, recipe, [case for case in cases if case.part == "validation"])
+    with (folder / "log.jsonl").open("a", encoding="utf-8") as log:
+        for progress in fit(state, recipe, study, cases, pace, folder, monitor.score):
+            if progress.losses or progress.score is not None:
+                log.write(json.dumps(_log_entry(progress)) + "\n")
+                log.flush()
+                monitor.show(progress)
+            yield progress
+    load_best(state, folder, experiment.device)
+    _leave_bundle(experiment, recipe, state, cases, pace)
+
+
+def mean_absolute_error(networks: Networks, recipe: Recipe, study: Study, cases: Sequence[Case]) -> float:
+    """Return the mean over subjects of the MAE of the first target, in its unit, where the case is valid body."""
+    return float(np.mean([_case_error(case, _predicted(networks, recipe, study, case), study) for case in cases]))
+
+
+def _predicted(networks: Networks, recipe: Recipe, study: Study, case: Case) -> NDArray[np.float32]:
+    """Predict a packed case as the user's prediction would: same passes, same windows. (I, J, K) in the unit."""
+    role, domain = next(iter(study.targets.items()))
+    volumes = {name: to_network(case.image(name, of), of, study.plane)[0] for name, of in study.inputs.items()}
+    device = next(networks[recipe.passes[0].network].parameters()).device
+    prediction = predict(recipe.passes, networks, volumes, device)
+    image = from_network(prediction.volumes[role], case.grid, domain, study.plane)
+    return np.asarray(image.voxels[0], np.float32)
+
+
+def _case_error(case: Case, predicted: NDArray[np.float32], study: Study) -> float:
+    role = next(iter(study.targets))
+    truth = case.in_unit(role, case.volumes[role])
+    return float(np.abs(predicted - truth)[case.valid & case.body].mean())
+
+
+def _begin_from(recipe: Recipe, bundle: Bundle) -> None:
+    """Give a recipe's networks the weights of a bundle's, and those of averages to what they follow."""
+    followed = {act.into: act.of for ph in recipe.phases for pl in ph.players for act in pl.after
+                if isinstance(act, ExponentialAverage)}  # fmt: skip
+    for name, network in bundle.networks.items():
+        for into in filter(None, (name, followed.get(name))):
+            try:
+                recipe.networks[into].load_state_dict(network.state_dict())
+            except (KeyError, RuntimeError) as error:
+                raise TrainingError(f"{bundle.card.name} does not fit {recipe.title}: {error}") from error
+
+
+def _agreed(experiment: Experiment, cases: Sequence[Case], pace: Pace | float, resumed: bool) -> Pace:
+    """Return the pace, and make the folder's ``run.json`` say, or have said, what this run is."""
+    description = {
+        "recipe": experiment.recipe,
+        "study": experiment.study.to_json(),
+        "cohort_sha256": sha256(experiment.cohort),
+    }
+    described = experiment.folder / RUN
+    if resumed:
+        try:
+            found = json.loads(described.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise TrainingError(f"{experiment.folder} holds no run to resume: {error}") from error
+        if changed := [key for key, value in description.items() if found[key] != value]:
+            raise TrainingError(f"{', '.join(changed)} changed since this run began: it cannot be resumed")
+        return Pace(**found["pace"])
+    if (experiment.folder / CHECKPOINT).exists() or described.exists():
+        raise TrainingError(f"{experiment.folder} holds a run already: --resume it, or give another --out")
+    if not isinstance(pace, Pace):
+        pace = paced(max(1, round(60 * pace / _seconds_per_step(experiment, cases))))
+    described.write_text(json.dumps({**description, "pace": asdict(pace), "command": experiment.command}, indent=1))
+    return pace
+
+
+def paced(steps: int) -> Pace:
+    """Return the pace of so many steps: validated twenty times, saved a hundred times, and not in every step."""
+    return Pace(steps, validate_every=max(1, steps // 20), save_every=max(1, min(200, steps // 20)))
+
+
+def _seconds_per_step(experiment: Experiment, cases: Sequence[Case]) -> float:
+    state = start(build(load(experiment.recipe), experiment.study), experiment.device)
+    recipe = build(load(experiment.recipe), experiment.study)
+    began = 0.0
+    for number, _ in enumerate(play_steps(state, recipe, experiment.study, cases, _TIMED)):
+        if number == _UNTIMED - 1:
+            began = time.monotonic()
+    return (time.monotonic() - began) / (_TIMED - _UNTIMED)
+
+
+def _log_entry(progress: Progress) -> dict[str, Any]:
+    entry: dict[str, Any] = {"step": progress.step, **progress.losses}
+    if progress.score is not None:
+        entry["validation"] = progress.score
+    return {
+        **entry,
+        "seconds_per_step": round(progress.seconds_per_step, 4),
+        "waiting_for_data": round(progress.waiting, 4),
+    }
+
+
+def _cut_log(path: Path, step: int) -> None:
+    """Drop what was logged after the checkpoint: those steps are taken again."""
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    kept = [line for line in lines if json.loads(line)["step"] <= step]
+    path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+
+
+class _Monitor:
+    """Scores the networks on the validation subjects, and shows losses and samples in TensorBoard, if installed."""
+
+    def __init__(self, experiment: Experiment, recipe: Recipe, cases: Sequence[Case]) -> None:
+        self.experiment, self.recipe, self.cases = experiment, recipe, cases
+        self.sample: NDArray[np.float32] | None = None
+        self.writer: Any = None
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            return
+        self.writer = SummaryWriter(experiment.folder / "tensorboard")
+
+    def score(self, networks: Networks) -> float:
+        study = self.experiment.study
+        predicted = [_predicted(networks, self.recipe, study, case) for case in self.cases]
+        self.sample = self._side_by_side(self.cases[0], predicted[0])
+        return float(np.mean([_case_error(c, p, study) for c, p in zip(self.cases, predicted, strict=True)]))
+
+    def show(self, progress: Progress) -> None:
+        if self.writer is None:
+            return
+        for name, value in progress.losses.items():
+            self.writer.add_scalar(name, value, progress.step)
+        self.writer.add_scalar("time/waiting for data", progress.waiting, progress.step)
+        if progress.score is not None:
+            self.writer.add_scalar("validation/MAE", progress.score, progress.step)
+            self.writer.add_image("input, prediction, target", self.sample, progress.step, dataformats="HW")
+        self.writer.flush()
+
+    def _side_by_side(self, case: Case, predicted: NDArray[np.float32]) -> NDArray[np.float32]:
+        study = self.experiment.study
+        (role, domain), (target_role, target) = next(iter(study.inputs.items())), next(iter(study.targets.items()))
+        middle = case.grid.shape[2] // 2
+        shown = [
+            case.scale(role, domain).to_network(case.in_unit(role, case.volumes[role])),
+            case.scale(target_role, target).to_network(predicted),
+            case.scale(target_role, target).to_network(case.in_unit(target_role, case.volumes[target_role])),
+        ]
+        return np.concatenate([(volume[:, ::-1, middle].T + 1) / 2 for volume in shown], axis=1)
+
+
+def _leave_bundle(experiment: Experiment, recipe: Recipe, state: State, cases: Sequence[Case], pace: Pace) -> Model:
+    study = experiment.study
+    used = {one.network for one in recipe.passes}
+    networks = {name: rounded(network.eval().cpu()) for name, network in state.networks.items() if name in used}
+    source, target = next(iter(study.inputs.values())), next(iter(study.targets.values()))
+    task = f"{_MODALITIES[source.modality]}-to-{_MODALITIES[target.modality]}"
+    counts = {part: sum(case.part == part for case in cases) for part in ("train", "validation", "test")}
+    card = Card(
+        name=str(study.about.get("name", experiment.folder.name)),
+        title=str(study.about.get("title", f"{task} by {recipe.title}")),
+        task=task,
+        inputs=study.inputs,
+        targets=study.targets,
+        spacing_mm=study.spacing_mm,
+        plane=study.plane,
+        networks=describe(networks, recipe.passes),
+        passes=recipe.passes,
+        validity=_validity(study, [case for case in cases if case.part == "train"]),
+        training={
+            "recipe": experiment.recipe,
+            "system": recipe.title,
+            "source": recipe.source,
+            "study": study.to_json(),
+            "subjects": counts,
+            "test_subjects": sorted(case.subject for case in cases if case.part == "test"),
+            "cohort_sha256": sha256(experiment.cohort),
+            "steps": pace.steps,
+            "best_step": state.best_step,
+            "validation_mae": round(state.best_score, 2),
+            "command": experiment.command,
+            "versions": {"medgan": __version__, "torch": torch.__version__},
+        },
+        departures=recipe.departures,
+        measured={},
+        licence=str(study.about.get("licence", "not stated")),
+    )
+    return save(card, networks, f"# {card.title}\n\nNot measured yet: `medgan measure`.\n", experiment.folder / BUNDLE)
+
+
+def _validity(study: Study, cases: Sequence[Case]) -> dict[str, Any]:
+    """Say what the training cohort was like, with room around it [assumed: half as much again]."""
+    extents = np.array([case.grid.extent_mm for case in cases])
+    spacings = np.array([case.grid.spacing_mm for case in cases])
+    return {
+        "anatomy": list(study.about.get("anatomy", [])),
+        "spacing_mm": [[round(low / 2, 3), round(high * 1.6, 3)] for low, high in _limits(spacings)],
+        "extent_mm": [[round(low / 2, 1), round(high * 1.5, 1)] for low, high in _limits(extents)],
+        "contrast": {role: _contrast_limits(cases, role, study) for role in study.inputs},
+    }
+
+
+def _limits(values: NDArray[Any]) -> list[tuple[float, float]]:
+    return [(float(low), float(high)) for low, high in zip(values.min(axis=0), values.max(axis=0), strict=True)]
+
+
+def _contrast_limits(cases: Sequence[Case], role: str, study: Study) -> list[list[float]]:
+    domain = study.inputs[role]
+    seen = np.array([contrast(domain, case.in_unit(role, case.volumes[role])) for case in cases])
+    room = [max(0.5 * (high - low), 0.05) for low, high in _limits(seen)]
+    limits = zip(_limits(seen), room, strict=True)
+    found = [[round(max(low - more, -1.0), 3), round(min(high + more, 1.0), 3)] for (low, high), more in limits]
+    assert len(found) == len(QUANTILES)
+    return found
