@@ -254,9 +254,10 @@ def _train(options: argparse.Namespace) -> int:
     if not cohort.is_file():
         raise MedGANError(f"{cohort} does not exist: give a table (.csv) or a packed cohort")
     begin = open_bundle(catalogue.find(options.begin)) if options.begin else None
-    recipe = options.recipe
-    if begin is not None:
-        recipe = str(begin.card.training.get("recipe"))
+    if not options.recipe and begin is None:
+        raise MedGANError("say what to train: --recipe NAME, or --from BUNDLE to go on from a model")
+    recipe = options.recipe or str(begin.card.training.get("recipe"))
+    if begin is not None and not options.study:
         study = Study.from_json(begin.card.training["study"])
     elif options.study or cohort.suffix == ".csv":
         study = _study(options)
@@ -366,9 +367,7 @@ def _parser() -> argparse.ArgumentParser:
 
     one = verb("translate", _translate, "translate an image, or every file of a folder")
     model(one)
-    one.add_argument(
-        "input", metavar="INPUT", help="NIfTI, NRRD, MHA, a DICOM series' folder, or a folder of files"
-    )
+    one.add_argument("input", metavar="INPUT", help="NIfTI, NRRD, MHA, a DICOM series' folder, or a folder of files")
     one.add_argument("output", metavar="OUTPUT", help="a file (.nii.gz, .nii, .nrrd, .mha), or a folder for a folder")
     device(one)
     one.add_argument("--mask", metavar="FILE", help="translate only inside; outside is the output's background")
@@ -387,9 +386,8 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--seed", type=int, help=argparse.SUPPRESS)
 
     one = verb("train", _train, "train a published system on a cohort")
-    start = one.add_mutually_exclusive_group(required=True)
-    start.add_argument("--recipe", metavar="NAME", help="a system; 'medgan recipes' lists them")
-    start.add_argument("--from", dest="begin", metavar="BUNDLE", help="go on from a model, with its recipe and study")
+    one.add_argument("--recipe", metavar="NAME", help="a system; 'medgan recipes' lists them")
+    one.add_argument("--from", dest="begin", metavar="BUNDLE", help="begin with a model's weights, study and recipe")
     one.add_argument("--cohort", required=True, metavar="FILE", help="a table (.csv) or a packed cohort")
     one.add_argument("--study", metavar="FILE.toml", help="what is translated to what; else from the cohort")
     one.add_argument("--out", required=True, metavar="DIR")

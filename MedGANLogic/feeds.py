@@ -8,11 +8,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import affine_grid, grid_sample
 
 from MedGANLogic.cohort import Case
 from MedGANLogic.domain import Array, PercentileWindow, Scale
 from MedGANLogic.passes import slices_first
 from MedGANLogic.study import Study
+
+#: How much a voxel of air counts beside one of the body: it is easy, and nothing is measured there.
+AIR_WEIGHT = 0.1
 
 
 @dataclass(frozen=True)
@@ -20,12 +24,16 @@ class Augmentation:
     """Chances taken with a patch: mirror along each axis, quarter turns in plane, contrast of unit-less inputs.
 
     ``contrast`` is the standard deviation of the logarithm of a gamma and of a gain; a volume with a fixed unit (HU,
-    SUV) keeps its values, because there a value means something.
+    SUV) keeps its values, because there a value means something. ``bent`` is the share of patches that are turned by
+    any angle and stretched along either axis of the slice by up to ``stretch`` (a share); it interpolates, so the
+    others stay as they are.
     """
 
     mirror: bool = True
     quarter_turns: bool = True
     contrast: float = 0.1
+    bent: float = 0.0
+    stretch: float = 0.12
 
 
 class Pool:
@@ -39,7 +47,10 @@ class Pool:
         self.volumes = [
             {role: slices_first(case.volumes[role], study.plane) for role in study.domains} for case in cases
         ]
-        self.weights = [slices_first(case.valid, study.plane) for case in cases]
+        self.weights = [
+            slices_first(case.valid * np.where(case.body, 1, AIR_WEIGHT).astype(np.float32), study.plane)
+            for case in cases
+        ]
         self.scales = [{role: case.scale(role, domain) for role, domain in study.domains.items()} for case in cases]
         # Where patches are centred: inside the body, where the image is. Flat indices, four bytes each.
         self.centres: list[NDArray[np.uint32]] = [
@@ -92,11 +103,11 @@ class PairedPatches:
         stack = {
             "input": np.stack([channel(role, offset) for role in study.inputs for offset in offsets]),
             "target": np.stack([channel(role, 0) for role in study.targets]),
-            "weight": cut(weight, 0, 0).astype(np.float32)[None],
+            "weight": cut(weight, 0, 0)[None],
         }
         if study.dimensions == 2:
             stack = {name: volume[:, 0] for name, volume in stack.items()}
-        return {name: np.ascontiguousarray(volume) for name, volume in stack.items()}
+        return chance.bent({name: np.ascontiguousarray(volume) for name, volume in stack.items()})
 
 
 class _Chance:
@@ -108,10 +119,30 @@ class _Chance:
         # In 2D a patch is one slice thick: mirroring along the slice axis is a matter of its neighbours' order.
         self.stack_turned = 0 in self.mirrored
         self.turns = int(rng.integers(4)) if augmentation.quarter_turns else 0
+        self.is_bent = bool(rng.random() < augmentation.bent)
+        self.angle = float(rng.uniform(-np.pi / 4, np.pi / 4))
+        self.stretches = np.exp(rng.uniform(-augmentation.stretch, augmentation.stretch, 2)).tolist()
         self.gamma, self.gain = (float(factor) for factor in np.exp(rng.normal(0.0, augmentation.contrast, 2)))
 
     def placed(self, patch: Array) -> Array:
         return np.rot90(np.flip(patch, tuple(self.mirrored)), self.turns, axes=(1, 2))
+
+    def bent(self, stack: dict[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
+        """Turn and stretch all volumes of a patch in the plane of the slice, about its centre."""
+        if not self.is_bent:
+            return stack
+        cosine, sine = np.cos(self.angle), np.sin(self.angle)
+        map_ = torch.tensor([[[cosine, -sine, 0], [sine, cosine, 0]]], dtype=torch.float32)
+        map_[:, :, :2] *= torch.tensor(self.stretches, dtype=torch.float32)
+        bent = {}
+        for name, volume in stack.items():
+            plane = torch.from_numpy(volume).reshape(1, -1, *volume.shape[-2:])
+            grid = affine_grid(map_, list(plane.shape), align_corners=False)
+            # Outside of the patch nothing is known: the edge is repeated, and counts for nothing.
+            padding = "zeros" if name == "weight" else "border"
+            moved = grid_sample(plane, grid, mode="bilinear", padding_mode=padding, align_corners=False)
+            bent[name] = moved.reshape(volume.shape).numpy()
+        return bent
 
     def shaded(self, role: str, study: Study, scale: Scale, values: Array) -> NDArray[np.float32]:
         scaled = scale.to_network(values)

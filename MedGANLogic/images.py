@@ -26,6 +26,10 @@ SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
 
 _RAS_FROM_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _NOTE_KEYS = ("ITK_FileNotes", "descrip", "MedGAN")
+# A table's shell, a sheet or a mask is thinner than twice this; arms and legs are thicker.
+_SHELL_MM = 4.0
+# Two legs, or a trunk and an arm beside it, are several bodies; a tube or a pillow's seam is smaller.
+_SMALLEST_SHARE = 0.05
 _DICOM_TAGS = {"0008|0060": "modality", "0018|0015": "body part", "0008|0008": "image type", "0008|103e": "series"}
 
 
@@ -170,27 +174,28 @@ class Image:
         return Image(np.stack(channels), grid.affine, self.unit, self.facts)
 
 
-def solid(mask: Array) -> NDArray[np.bool_]:
-    """Clean an (I, J, K) mask of a body: drop thin shells and small pieces, fill holes slice by slice along K.
+def solid(mask: Array, spacing_mm: tuple[float, float, float]) -> NDArray[np.bool_]:
+    """Clean the mask of a body, (I, J, K) in R, A, S order: shells and small pieces off, holes filled.
 
-    A table is a shell (an opening by one voxel in the slice removes it), noise is small (under 2 % of the largest
-    piece); the second leg of a pair is neither and stays. Holes are bone and gas that a threshold missed.
+    Eroding by 4 mm in the axial plane cuts tables and sheets off; pieces with at least a twentieth of the largest
+    one's voxels stay (two legs are two bodies), are grown back within the mask, and their holes (bone and gas that a
+    threshold missed, lungs) are filled axial slice by slice. A mask that is nowhere thicker than a shell is empty.
     """
     import SimpleITK as sitk
 
-    opened = sitk.BinaryMorphologicalOpening(_to_sitk(mask.astype(np.uint8), np.eye(4)), (1, 1, 0))
-    pieces = sitk.RelabelComponent(sitk.ConnectedComponent(opened), sortByObjectSize=True)
-    labels = _from_sitk(pieces)
-    sizes = np.bincount(labels.ravel())[1:]
-    if not sizes.size:
+    tissue = _to_sitk(mask.astype(np.uint8), np.eye(4))
+    radius = [max(1, round(_SHELL_MM / spacing)) for spacing in spacing_mm[:2]] + [0]
+    # The volume's own edge goes on outside of it: a body cut by the field of view must not be eroded from there.
+    core = sitk.BinaryErode(tissue, radius, sitk.sitkBall, 0, 1, True)
+    parts = sitk.RelabelComponent(sitk.ConnectedComponent(core), sortByObjectSize=True)
+    sizes = np.bincount(sitk.GetArrayViewFromImage(parts).ravel())[1:]
+    if len(sizes) == 0:
         return np.zeros(mask.shape, bool)
-    kept = np.isin(labels, 1 + np.flatnonzero(sizes >= 0.02 * sizes[0]))
-    filled = np.zeros(mask.shape, bool)
-    for k in range(mask.shape[2]):
-        filled[:, :, k] = sitk.GetArrayFromImage(
-            sitk.BinaryFillhole(sitk.GetImageFromArray(kept[:, :, k].astype(np.uint8)))
-        )
-    return filled
+    kept = int((sizes >= _SMALLEST_SHARE * sizes[0]).sum())
+    core = sitk.BinaryThreshold(parts, 1, kept, 1, 0)
+    grown = sitk.And(sitk.BinaryDilate(core, [r + 1 for r in radius[:2]] + [0], sitk.sitkBall), tissue)
+    slices = [sitk.BinaryFillhole(grown[:, :, k]) for k in range(grown.GetSize()[2])]
+    return np.ascontiguousarray(_from_sitk(sitk.JoinSeries(slices)).astype(bool))
 
 
 def without_surroundings(image: Image, domain: Domain) -> tuple[Image, NDArray[np.bool_]]:
@@ -198,7 +203,7 @@ def without_surroundings(image: Image, domain: Domain) -> tuple[Image, NDArray[n
 
     The axes must be in R, A, S order (holes are filled in axial slices).
     """
-    body = solid(domain.window.body(image.voxels[0]))
+    body = solid(domain.window.body(image.voxels[0]), image.grid.spacing_mm)
     return replace(image, voxels=np.where(body, image.voxels, np.float32(domain.background))), body
 
 

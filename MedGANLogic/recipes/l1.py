@@ -5,7 +5,7 @@ from functools import partial
 
 from torch.optim import AdamW
 
-from MedGANLogic.feeds import PairedPatches
+from MedGANLogic.feeds import Augmentation, PairedPatches
 from MedGANLogic.games.paired import Paired
 from MedGANLogic.parts.generators.plain_unet import PlainUNet
 from MedGANLogic.parts.losses.voxelwise import masked_l1
@@ -13,7 +13,7 @@ from MedGANLogic.recipe import ExponentialAverage, Phase, Player, Recipe, Term, 
 from MedGANLogic.study import Settings, Study
 
 #: [assumed] throughout: a baseline of ours, sized for two CPU cores.
-PUBLISHED = Settings(width=16, levels=5, patch=112, batch=12, steps=10_000, rate=1e-3)
+PUBLISHED = Settings(width=32, levels=4, patch=112, batch=12, steps=10_000, rate=2e-3)
 
 
 def recipe(study: Study) -> Recipe:
@@ -32,9 +32,9 @@ def recipe(study: Study) -> Recipe:
         title="L1 network (baseline, no adversary)",
         source="arXiv:1505.04597",
         networks={"generator": generator, "generator_average": deepcopy(generator)},
-        feed=PairedPatches(settings.batch, study.patch_shape(settings.patch)),
+        feed=PairedPatches(settings.batch, study.patch_shape(settings.patch), Augmentation(bent=0.5)),
         phases=(Phase(settings.steps, Paired, (player,)),),
-        passes=(study.whole_volume("generator_average", multiple=2 ** (settings.levels - 1)),),
+        passes=(study.whole_volume("generator_average", multiple=2**settings.levels),),
         departures=(
             "regression instead of segmentation, L1 loss, batch norm, padding [assumed]",
             *study.departures(PUBLISHED),
