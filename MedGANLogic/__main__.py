@@ -10,6 +10,7 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +93,7 @@ def _model_text(model: Model) -> str:
         f"  task      {card.task}: {domains(card.inputs)} → {domains(card.targets)}",
         f"  valid     {', '.join(card.validity.get('anatomy', [])) or 'anatomy not stated'}",
         f"  measured  {card.measured.get('summary', 'not measured')}",
-        f"  trained   {card.training.get('system', '?')}, {card.training.get('subjects', {}).get('train', '?')} subjects",
+        f"  trained   {card.training.get('system')}, on {card.training.get('subjects', {}).get('train')} subjects",
         f"  licence   {card.licence}",
         f"  sha256    {model.sha256}",
     ]
@@ -211,12 +212,15 @@ def _translate_one(options: argparse.Namespace, bundle: Any, source: Path, outpu
 
 
 def _cohort_pack(options: argparse.Namespace) -> int:
-    from MedGANLogic.cohort import pack, read_table
+    from MedGANLogic.align import aligned
+    from MedGANLogic.bundle import open_bundle
+    from MedGANLogic.cohort import pack, prepare, read_table
 
     study = _study(options)
+    made = partial(aligned, bundle=open_bundle(catalogue.find(options.align))) if options.align else prepare
     rows = read_table(Path(options.cohort), list(study.domains))
     reporter = Reporter("packing")
-    for done, case in enumerate(pack(rows, study, Path(options.out)), start=1):
+    for done, case in enumerate(pack(rows, study, Path(options.out), made), start=1):
         reporter(done, len(rows))
         reporter.say(case.subject)
     reporter.close()
@@ -254,9 +258,9 @@ def _train(options: argparse.Namespace) -> int:
     if not cohort.is_file():
         raise MedGANError(f"{cohort} does not exist: give a table (.csv) or a packed cohort")
     begin = open_bundle(catalogue.find(options.begin)) if options.begin else None
-    if not options.recipe and begin is None:
+    recipe = options.recipe or (str(begin.card.training.get("recipe")) if begin else "")
+    if not recipe:
         raise MedGANError("say what to train: --recipe NAME, or --from BUNDLE to go on from a model")
-    recipe = options.recipe or str(begin.card.training.get("recipe"))
     if begin is not None and not options.study:
         study = Study.from_json(begin.card.training["study"])
     elif options.study or cohort.suffix == ".csv":
@@ -273,8 +277,7 @@ def _train(options: argparse.Namespace) -> int:
             for done, total in experiment.pack_table(cohort, study, packed):
                 reporter(done, total)
             reporter.close()
-    command = "medgan " + shlex.join(sys.argv[1:])
-    what = experiment.Experiment(recipe, study, packed, folder, choose_device(options.device), command)
+    what = experiment.Experiment(recipe, study, packed, folder, choose_device(options.device), _command())
     pace = options.minutes if options.minutes else experiment.paced(options.steps or experiment.steps_of(recipe, study))
     reporter = Reporter("training", options.events and Path(options.events))
     score = float("nan")
@@ -295,13 +298,20 @@ def _train(options: argparse.Namespace) -> int:
     return 0
 
 
+def _command() -> str:
+    """Return what the user typed: a card says how its model came to be."""
+    return "medgan " + shlex.join(sys.argv[1:])
+
+
 def _measure(options: argparse.Namespace) -> int:
     from MedGANLogic.bundle import open_bundle
     from MedGANLogic.measure import measure
 
     reporter = Reporter("measuring")
     others = {name: open_bundle(catalogue.read(Path(path))) for name, path in options.compare}
-    text = measure(open_bundle(catalogue.read(Path(options.bundle))), others, Path(options.cohort), reporter)
+    aligner = open_bundle(catalogue.read(Path(options.align))) if options.align else None
+    bundle = open_bundle(catalogue.read(Path(options.bundle)))
+    text = measure(bundle, others, Path(options.cohort), aligner, _command(), reporter)
     reporter.close()
     print(text)
     return 0
@@ -383,6 +393,9 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--cohort", required=True, metavar="FILE.csv", help="columns: subject, a role each, part")
     one.add_argument("--study", metavar="FILE.toml", help="roles, spacing, dimensions; else from the table's header")
     one.add_argument("--out", required=True, metavar="FILE.zip")
+    one.add_argument(
+        "--align", metavar="BUNDLE", help="move targets, but those of test subjects, to where it sees them"
+    )
     one.add_argument("--seed", type=int, help=argparse.SUPPRESS)
 
     one = verb("train", _train, "train a published system on a cohort")
@@ -407,6 +420,8 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument(
         "--compare", nargs=2, action="append", default=[], metavar=("NAME", "BUNDLE"), help="a model for the same table"
     )
+
+    one.add_argument("--align", metavar="BUNDLE", help="second table: the reference registered to this model's answer")
 
     one = verb("evaluate", _evaluate, "measure one image against its reference")
     one.add_argument("--reference", required=True, metavar="FILE")

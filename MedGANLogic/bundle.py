@@ -11,14 +11,15 @@ manifest.json             SHA-256 of every file above
 import json
 import os
 import shutil
-import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import nn
 
 from MedGANLogic import __version__
@@ -40,12 +41,26 @@ from MedGANLogic.parts.network import Network
 from MedGANLogic.passes import Pass
 
 WEIGHTS = Path("models", "weights.safetensors")
+MONAI_RUN = Path("configs", "inference.json")
+MONAI_METADATA = Path("configs", "metadata.json")
 
-#: The networks that a bundle may name, by exact class. Their arguments are checked by building on no memory at all.
+#: The networks that a bundle may name, by exact class.
 NETWORKS: Mapping[str, type[Network]] = {network.__name__: network for network in (PlainUNet, StridedUNet)}
 
+#: What a network's arguments may be, by their name; those that are not listed lie in ``_OTHER_ARGUMENT``.
+ARGUMENTS: Mapping[str, range] = {
+    "dimensions": range(2, 4),
+    "in_channels": range(1, 257),
+    "out_channels": range(1, 65),
+    "width": range(2, 1025),
+    "levels": range(1, 13),
+}
+_OTHER_ARGUMENT = range(65)
+
+_SUFFIXES = (".json", ".safetensors", ".md", ".txt", ".png")
 _LARGEST_WEIGHTS = 1 << 32
 _LARGEST_FILE_COUNT = 64
+_FLOATS = (torch.float16, torch.bfloat16, torch.float32)
 
 
 @dataclass(frozen=True)
@@ -54,6 +69,11 @@ class Bundle:
 
     model: Model
     networks: Mapping[str, nn.Module]
+
+    @property
+    def weights_sha256(self) -> str:
+        """SHA-256 of the file of weights."""
+        return sha256(self.model.folder / WEIGHTS)
 
     @property
     def card(self) -> Card:
@@ -81,10 +101,18 @@ def describe(networks: Mapping[str, nn.Module], passes: tuple[Pass, ...]) -> dic
     return cards
 
 
-def save(card: Card, networks: Mapping[str, nn.Module], readme: str, folder: Path) -> Model:
+def save(
+    card: Card,
+    networks: Mapping[str, nn.Module],
+    readme: str,
+    folder: Path,
+    pictures: Mapping[str, bytes] | None = None,
+) -> Model:
     """Write a bundle and return it as found again; the folder appears, or is replaced, only when it is whole.
 
-    Weights are stored in float16: round them first (``rounded``), or saved and opened will differ.
+    ``pictures`` are PNG files by their path in the folder, for the card. Weights are stored in float16: round them
+    first (``rounded``), or saved and opened will differ. Raises BundleError for a card or weights that could not be
+    opened again; what was in the folder before is then still there.
     """
     partial = folder.with_name(f".{folder.name}.partial-{os.getpid()}")
     shutil.rmtree(partial, ignore_errors=True)
@@ -92,8 +120,8 @@ def save(card: Card, networks: Mapping[str, nn.Module], readme: str, folder: Pat
         (partial / "configs").mkdir(parents=True)
         (partial / "models").mkdir()
         _write_json(partial / CARD, card.to_json())
-        _write_json(partial / "configs" / "metadata.json", _metadata(card))
-        _write_json(partial / "configs" / "inference.json", _monai_run())
+        _write_json(partial / MONAI_METADATA, _metadata(card))
+        _write_json(partial / MONAI_RUN, _monai_run())
         weights = {
             f"{name}.{key}": _stored(value).contiguous()
             for name in card.networks
@@ -101,40 +129,36 @@ def save(card: Card, networks: Mapping[str, nn.Module], readme: str, folder: Pat
         }
         save_file(weights, partial / WEIGHTS)
         (partial / "README.md").write_text(readme, encoding="utf-8")
+        for name, content in (pictures or {}).items():
+            (partial / name).parent.mkdir(parents=True, exist_ok=True)
+            (partial / name).write_bytes(content)
         files = sorted(path for path in partial.rglob("*") if path.is_file())
         _write_json(partial / MANIFEST, {path.relative_to(partial).as_posix(): sha256(path) for path in files})
-        shutil.rmtree(folder, ignore_errors=True)
-        partial.replace(folder)
+        _verify_files(partial)
+        _weights(Card.from_json(read_json(partial / CARD)), partial)
+        _replace(folder, partial)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return read(folder)
 
 
 def verify(folder: Path) -> Model:
-    """Check a whole bundle without building anything.
+    """Check a whole bundle without giving any network memory.
 
     Raises BundleError, with a sentence, for: a file that the manifest does not name or that differs from it, links,
-    paths that lead outside, ``$`` in any JSON, pickles, unknown classes or arguments, weights that do not fit them.
+    paths that lead outside, pickles, anything in a JSON that MONAI would run, unknown classes or arguments, weights
+    that do not fit them or are not finite.
     """
-    if folder.is_symlink() or not folder.is_dir():
-        raise BundleError(f"{folder} is no folder or a link")
-    _verify_files(folder)
-    for config in folder.glob("**/*.json"):
-        read_json(config)
-    model = read(folder)
-    _verify_weights(model)
-    return model
+    return _verified(folder)[0]
 
 
 def open_bundle(model: Model) -> Bundle:
     """Verify a bundle and load its networks. Raises BundleError for anything that ``verify`` refuses."""
-    verify(model.folder)
-    stored = load_file(model.folder / WEIGHTS)
+    model, weights = _verified(model.folder)
     networks = {}
     for name, card in model.card.networks.items():
         network = NETWORKS[card.kind](**card.arguments)
-        state = {key: stored[f"{name}.{key}"].to(value.dtype) for key, value in network.state_dict().items()}
-        network.load_state_dict(state)
+        network.load_state_dict({key: weights[f"{name}.{key}"] for key in network.state_dict()})
         networks[name] = network.eval()
     return Bundle(model, networks)
 
@@ -147,69 +171,116 @@ def _write_json(path: Path, data: Mapping[str, Any]) -> None:
     path.write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
+def _replace(folder: Path, partial: Path) -> None:
+    """Put a whole folder in the place of another, which goes only when the new one stands."""
+    former = folder.with_name(f".{folder.name}.former-{os.getpid()}")
+    if folder.exists():
+        folder.rename(former)
+    try:
+        partial.rename(folder)
+    except OSError:
+        if former.exists():
+            former.rename(folder)
+        raise
+    shutil.rmtree(former, ignore_errors=True)
+
+
+def _verified(folder: Path) -> tuple[Model, dict[str, torch.Tensor]]:
+    if folder.is_symlink() or not folder.is_dir():
+        raise BundleError(f"{folder} is no folder or a link")
+    _verify_files(folder)
+    model = read(folder)
+    return model, _weights(model.card, folder)
+
+
 def _verify_files(folder: Path) -> None:
     manifest = read_json(folder / MANIFEST)
     if not isinstance(manifest, dict) or len(manifest) > _LARGEST_FILE_COUNT:
         raise BundleError(f"{MANIFEST} must be a table of at most {_LARGEST_FILE_COUNT} files")
-    found = {MANIFEST}
+    found = set()
     for path in folder.rglob("*"):
-        if path.is_symlink():
-            raise BundleError(f"{path} is a link: a bundle holds files only")
-        if path.is_file():
+        if path.is_symlink() or not (path.is_file() or path.is_dir()):
+            raise BundleError(f"{path} is a link or a device: a bundle holds files only")
+        if path.is_file() and path != folder / MANIFEST:
             found.add(path.relative_to(folder).as_posix())
-    if unknown := found - set(manifest) - {MANIFEST}:
+    if unknown := found - set(manifest):
         raise BundleError(f"{', '.join(sorted(unknown))}: not in {MANIFEST}")
     for name, expected in manifest.items():
         # Only names that were found inside the folder are read, so that no ".." or absolute path leads outside.
         if name not in found:
             raise BundleError(f"{name} stands in {MANIFEST} but is not in the bundle")
-        if Path(name).suffix not in (".json", ".safetensors", ".md", ".txt"):
+        if Path(name).suffix not in _SUFFIXES:
             raise BundleError(f"{name}: a bundle holds no {Path(name).suffix or 'such'} files")
         if sha256(folder / name) != expected:
             raise BundleError(f"{name} differs from {MANIFEST}: the bundle is damaged or was changed")
+        if Path(name).suffix == ".json":
+            _refuse_targets(Path(name), read_json(folder / name))
 
 
-def _verify_weights(model: Model) -> None:
-    header = _weights_header(model.folder / WEIGHTS)
-    expected: dict[str, list[int]] = {}
-    for name, card in model.card.networks.items():
-        if card.kind not in NETWORKS:
-            raise BundleError(f"network class {card.kind!r} is not allowed: there are {', '.join(NETWORKS)}")
-        try:
-            # On no memory at all: a card that asks for a terabyte costs nothing.
-            with torch.device("meta"):
-                network = NETWORKS[card.kind](**card.arguments)
-        except (TypeError, ValueError, KeyError, IndexError, RuntimeError) as error:
-            raise BundleError(f"{card.kind} cannot be built from {dict(card.arguments)}: {error}") from error
-        expected |= {f"{name}.{key}": list(value.shape) for key, value in network.state_dict().items()}
-    shapes = {name: entry.get("shape") for name, entry in header.items()}
-    if shapes != expected:
-        odd = sorted(set(shapes) ^ set(expected)) or sorted(n for n in shapes if shapes[n] != expected[n])
-        raise BundleError(f"{WEIGHTS} does not fit the card's networks: {', '.join(odd[:3])}")
-    for one in model.card.passes:
-        arguments = model.card.networks[one.network].arguments
-        if (arguments.get("dimensions"), arguments.get("in_channels"), arguments.get("out_channels")) != (
-            one.dimensions,
-            one.channels,
-            len(one.writes),
-        ):
-            raise BundleError(f"the pass by {one.network} does not fit its network's channels and dimensions")
+def _refuse_targets(name: Path, data: Any) -> None:
+    """Refuse what MONAI would call (``_target_``) or read in (``%``), but for the one configuration that we write."""
+    if name == MONAI_RUN:
+        if data != _monai_run():
+            raise BundleError(f"{name.as_posix()} is not the one that MedGAN writes: MONAI would run what it names")
+    elif any(sign in json.dumps(data) for sign in ('"_target_"', '"%')):
+        raise BundleError(f"{name.as_posix()} holds a '_target_' or '%', which MONAI would run or read in")
 
 
-def _weights_header(path: Path) -> dict[str, Any]:
-    """Read what a safetensors file says it holds: eight bytes of length, then JSON. Nothing else is touched."""
+def _weights(card: Card, folder: Path) -> dict[str, torch.Tensor]:
+    """Return the weights of all networks of a card, by network and name. Raises BundleError where they do not fit."""
+    networks = {name: _without_memory(network) for name, network in card.networks.items()}
+    for one in card.passes:
+        _refuse_misfit(one, networks[one.network])
+    expected = {f"{name}.{key}": value for name, of in networks.items() for key, value in of.state_dict().items()}
+    path = folder / WEIGHTS
     if not path.is_file() or path.stat().st_size > _LARGEST_WEIGHTS:
-        raise BundleError(f"{WEIGHTS} is missing or larger than {_LARGEST_WEIGHTS} bytes")
+        raise BundleError(f"{WEIGHTS.as_posix()} is missing or larger than {_LARGEST_WEIGHTS} bytes")
     try:
-        with path.open("rb") as stream:
-            (length,) = struct.unpack("<Q", stream.read(8))
-            if length > 1 << 20:
-                raise BundleError(f"{WEIGHTS} has a header of {length} bytes: it is no file of ours")
-            header = json.loads(stream.read(length))
-    except (struct.error, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise BundleError(f"{WEIGHTS} is no safetensors file: {error}") from error
-    header.pop("__metadata__", None)
-    return dict(header)
+        with safe_open(path, framework="pt") as stored:
+            if odd := sorted(set(stored.keys()) ^ set(expected)):
+                raise BundleError(f"{WEIGHTS.as_posix()} does not fit the card's networks: {', '.join(odd[:3])}")
+            return {name: _weight(name, stored.get_tensor(name), value) for name, value in expected.items()}
+    except (SafetensorError, OSError) as error:
+        raise BundleError(f"{WEIGHTS.as_posix()} is no safetensors file: {error}") from error
+
+
+def _without_memory(card: NetworkCard) -> Network:
+    """Build a network on no memory at all: a card that asks for a terabyte costs nothing."""
+    if card.kind not in NETWORKS:
+        raise BundleError(f"network class {card.kind!r} is not allowed: there are {', '.join(NETWORKS)}")
+    for name, value in card.arguments.items():
+        allowed = ARGUMENTS.get(name, _OTHER_ARGUMENT)
+        if value not in allowed:
+            raise BundleError(f"{card.kind}: {name} is {value}, allowed is {allowed[0]} to {allowed[-1]}")
+    try:
+        with torch.device("meta"):
+            return NETWORKS[card.kind](**card.arguments).eval()
+    except (TypeError, ValueError, KeyError, IndexError, RuntimeError) as error:
+        raise BundleError(f"{card.kind} cannot be built from {dict(card.arguments)}: {error}") from error
+
+
+def _refuse_misfit(one: Pass, network: Network) -> None:
+    """Refuse a pass whose smallest window does not go through its network, tried on no memory at all."""
+    window = (one.multiple,) * one.dimensions
+    try:
+        answer = network(torch.empty((1, one.channels, *window), device="meta"))
+    except (RuntimeError, ValueError, IndexError) as error:
+        raise BundleError(f"the pass by {one.network} does not fit its network: {error}") from error
+    if answer.shape != (1, len(one.writes), *window):
+        raise BundleError(f"the pass by {one.network} does not fit its network: it writes {tuple(answer.shape)}")
+
+
+def _weight(name: str, stored: torch.Tensor, expected: torch.Tensor) -> torch.Tensor:
+    """Return a stored tensor in the type that the network expects. Raises BundleError where it does not fit."""
+    allowed = _FLOATS if expected.is_floating_point() else (expected.dtype,)
+    if stored.shape != expected.shape or stored.dtype not in allowed:
+        raise BundleError(
+            f"{name} is {stored.dtype} {list(stored.shape)}: its network expects "
+            f"{' or '.join(map(str, allowed))} {list(expected.shape)}"
+        )
+    if not torch.isfinite(stored).all():
+        raise BundleError(f"{name} holds NaN or infinite numbers")
+    return stored.to(expected.dtype)
 
 
 def _metadata(card: Card) -> dict[str, Any]:
@@ -218,6 +289,7 @@ def _metadata(card: Card) -> dict[str, Any]:
         "changelog": {__version__: "first release"},
         "monai_version": "1.6.1",
         "pytorch_version": torch.__version__.split("+")[0],
+        "numpy_version": np.__version__,
         "required_packages_version": {"medgan": __version__},
         "task": card.task,
         "description": f"{card.title}. {RESEARCH_USE}",
@@ -230,7 +302,10 @@ def _metadata(card: Card) -> dict[str, Any]:
 
 
 def _monai_run() -> dict[str, Any]:
-    """Return a MONAI configuration without ``$``: one target, our own ``translate`` on files."""
+    """Return a MONAI configuration without ``$``: one target, our own ``translate`` on files.
+
+    A bundle that holds another one is refused, so it stays as it is for as long as the card's format.
+    """
     return {
         "bundle_root": ".",
         "input": "",

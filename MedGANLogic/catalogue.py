@@ -6,6 +6,7 @@ A card is a bundle's ``configs/medgan.json``: data only, and all that is ever re
 import hashlib
 import json
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -102,25 +103,30 @@ class Card:
                 plane=_one_of(data["plane"], PLANES),
                 networks={_text(name): _network(network) for name, network in data["networks"].items()},
                 passes=tuple(_pass(one) for one in data["passes"]),
-                validity=_mapping(data["validity"]),
-                training=_mapping(data["training"]),
+                validity=_validity(data["validity"]),
+                training=_training(data["training"]),
                 departures=tuple(_text(departure) for departure in data["departures"]),
                 measured=_mapping(data["measured"]),
                 licence=_text(data["licence"]),
             )
             _one_of(data["format"], (1,))
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise BundleError(f"{CARD} is not a model's card: {type(error).__name__} {error}") from error
-        known = set(card.inputs)
-        for one in card.passes:
-            if one.network not in card.networks or not set(one.reads) <= known:
-                raise BundleError(f"{CARD}: a pass reads {', '.join(one.reads)} by {one.network}: not all are there")
-            known |= set(one.writes)
-        if not card.inputs or not set(card.targets) <= known:
-            raise BundleError(
-                f"{CARD}: no pass writes {', '.join(set(card.targets) - known) or 'anything from inputs'}"
-            )
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            raise BundleError(f"{CARD.as_posix()} is not a model's card: {type(error).__name__} {error}") from error
+        card._refuse_loose_ends()
         return card
+
+    def _refuse_loose_ends(self) -> None:
+        """Refuse passes that read what is not there yet or overwrite an input, and targets that none writes."""
+        written: set[str] = set()
+        for one in self.passes:
+            if one.network not in self.networks or not set(one.reads) <= self.inputs.keys() | written:
+                raise BundleError(f"{CARD.as_posix()}: a pass reads {', '.join(one.reads)} by {one.network}: not there")
+            if overwritten := self.inputs.keys() & one.writes:
+                raise BundleError(f"{CARD.as_posix()}: a pass overwrites the input {', '.join(overwritten)}")
+            written |= set(one.writes)
+        if not self.inputs or not self.targets or not self.targets.keys() <= written:
+            unwritten = ", ".join(self.targets.keys() - written)
+            raise BundleError(f"{CARD.as_posix()}: no pass writes {unwritten or 'anything'}")
 
 
 @dataclass(frozen=True)
@@ -142,13 +148,20 @@ def resource(relative: str) -> Path:
 
 
 def models() -> list[Model]:
-    """Return all models: those shipped, then those in the folders of ``MEDGAN_BUNDLES``; each name once."""
+    """Return all models: those shipped, then those in the folders of ``MEDGAN_BUNDLES``; each name once.
+
+    One that is refused is left out with a warning: a broken bundle must not take the others away.
+    """
     folders = [resource("Bundles"), *map(Path, filter(None, os.environ.get(BUNDLES_VARIABLE, "").split(os.pathsep)))]
     found: dict[str, Model] = {}
     for folder in folders:
         for card in sorted(folder.glob(f"*/{CARD.as_posix()}")):
-            model = read(card.parent.parent)
-            found.setdefault(model.card.name, model)
+            try:
+                model = read(card.parent.parent)
+            except BundleError as error:
+                warnings.warn(f"a model is left out: {error}", stacklevel=2)
+            else:
+                found.setdefault(model.card.name, model)
     return list(found.values())
 
 
@@ -181,7 +194,8 @@ def read_json(path: Path) -> Any:
     try:
         text = path.read_text(encoding="utf-8")
         data = json.loads(text)
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+    # A number of thousands of digits is a plain ValueError.
+    except (ValueError, RecursionError) as error:
         raise BundleError(f"{path} is no JSON: {error}") from error
     # Decoded first: "\u0024" is a $ as well.
     if "$" in json.dumps(data, ensure_ascii=False):
@@ -220,6 +234,21 @@ def _mapping(value: Any) -> Mapping[str, Any]:
     if not isinstance(value, dict):
         raise ValueError(f"expected a table, found {value!r}")
     return value
+
+
+def _validity(value: Any) -> Mapping[str, Any]:
+    """Return what ``check`` acts on, in the shape in which it expects it."""
+    for name in _mapping(value).get("anatomy", []):
+        _text(name)
+    for limits in (value.get("spacing_mm", []), value.get("extent_mm", []), *value.get("contrast", {}).values()):
+        for low, high in limits:
+            float(low), float(high)
+    return dict(value)
+
+
+def _training(value: Any) -> Mapping[str, Any]:
+    _mapping(_mapping(value).get("subjects", {}))
+    return dict(value)
 
 
 def _spacing(value: Any) -> tuple[float, float, float] | None:

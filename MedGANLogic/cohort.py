@@ -5,6 +5,7 @@ Training reads only the packed file: without SimpleITK, without the original ima
 
 import csv
 import json
+import lzma
 import os
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -22,6 +23,9 @@ from MedGANLogic.passes import PLANES
 from MedGANLogic.study import Study
 
 PARTS = ("train", "validation", "test")
+
+#: What reading a file that is damaged, or no packed cohort at all, raises.
+_UNREADABLE = (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile, lzma.LZMAError)
 
 #: Voxels kept around the body on every side, so that a network also learns where it ends.
 _MARGIN = 4
@@ -133,12 +137,22 @@ def _refuse_leakage(rows: Iterable[Row]) -> None:
             raise CohortError(f"subject {row.subject} stands in {parts[row.subject]} and in {row.part}: choose one")
 
 
-def prepare(row: Row, study: Study) -> Case:
+Place = Callable[[str, Image, Grid], tuple[Image, NDArray[np.bool_]]]
+
+
+def as_it_lies(image: Image, grid: Grid, domain: Domain) -> tuple[Image, NDArray[np.bool_]]:
+    """Return an image on a grid (linear), and where the grid lies inside of the image."""
+    everywhere = replace(image, voxels=np.ones((1, *image.grid.shape), np.float32))
+    return image.on_grid(grid, outside=domain.background), everywhere.on_grid(grid, outside=0.0).voxels[0] > 0.999
+
+
+def prepare(row: Row, study: Study, place: Place | None = None) -> Case:
     """Bring one subject's volumes onto one grid: that of the first input, axes nearest to R, A, S, study's spacing.
 
-    Other volumes are resampled to it (linear); what is outside of the body is set to background in each, as in
-    prediction. A voxel is valid where every volume has a value and all agree that it is body, or that it is not: a
-    table, another field of view or another posture teach nothing. The result is cropped to the body.
+    Other volumes are resampled to it (linear), or brought there by ``place``; what is outside of the body is set to
+    background in each, as in prediction. A voxel is valid where every volume has a value and all agree that it is
+    body, or that it is not: a table, another field of view or another posture teach nothing. The result is cropped to
+    the body.
     """
     images = {role: read(file, study.domains[role].unit) for role, file in row.files.items()}
     for role, image in images.items():
@@ -151,9 +165,9 @@ def prepare(row: Row, study: Study) -> Case:
     volumes, bodies = {}, []
     seen = np.ones(grid.shape, bool)
     for role, domain in study.domains.items():
-        everywhere = replace(images[role], voxels=np.ones((1, *images[role].grid.shape), np.float32))
-        seen &= everywhere.on_grid(grid, outside=0.0).voxels[0] > 0.999
-        placed, body = without_surroundings(images[role].on_grid(grid, outside=domain.background), domain)
+        placed, known = place(role, images[role], grid) if place else as_it_lies(images[role], grid, domain)
+        seen &= known
+        placed, body = without_surroundings(placed, domain)
         volumes[role] = placed.voxels[0]
         bodies.append(body)
     body, nobody = np.logical_and.reduce(bodies), ~np.logical_or.reduce(bodies)
@@ -209,7 +223,7 @@ def pack(rows: Sequence[Row], study: Study, path: Path, made: Callable[[Row, Stu
                     }
                 )
                 yield case
-            archive.writestr("cohort.json", json.dumps({"study": study.to_json(), "cases": entries}, indent=1))
+            archive.writestr(_entry("cohort.json"), json.dumps({"study": study.to_json(), "cases": entries}, indent=1))
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
@@ -233,7 +247,7 @@ def unpack(path: Path) -> list[Case]:
         with zipfile.ZipFile(path) as archive:
             description = json.loads(archive.read("cohort.json"))
             return [_read_case(archive, index, entry) for index, entry in enumerate(description["cases"])]
-    except (OSError, zipfile.BadZipFile, KeyError, ValueError, TypeError) as error:
+    except _UNREADABLE as error:
         raise CohortError(f"{path} is no packed cohort ({error}): make one with 'medgan cohort pack'") from error
 
 
@@ -242,7 +256,7 @@ def packed_study(path: Path) -> Study:
     try:
         with zipfile.ZipFile(path) as archive:
             return Study.from_json(json.loads(archive.read("cohort.json"))["study"])
-    except (OSError, zipfile.BadZipFile, KeyError, ValueError, TypeError) as error:
+    except _UNREADABLE as error:
         raise CohortError(f"{path} is no packed cohort ({error}): make one with 'medgan cohort pack'") from error
 
 

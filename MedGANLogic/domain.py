@@ -3,6 +3,7 @@
 Nothing here imports torch. Published intensity ranges are those of ``SYSTEMS.md`` §0; ours are marked there.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -59,6 +60,10 @@ class FixedWindow(Window):
     high: float
     body_above: float
 
+    def __post_init__(self) -> None:
+        if not (-math.inf < self.low < self.high < math.inf and math.isfinite(self.body_above)):
+            raise ValueError(f"expected a window from low to high, found {self}")
+
     def scale(self, values: Array) -> Scale:  # noqa: ARG002 - a fixed window needs no look at the image
         return Scale(self.low, self.high)
 
@@ -77,6 +82,10 @@ class PercentileWindow(Window):
     low: float = 0.5
     high: float = 99.5
     body_fraction: float = 0.05
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.low < self.high <= 100 and 0 <= self.body_fraction < 1):
+            raise ValueError(f"expected percentiles from 0 to 100 and a fraction of the body's values, found {self}")
 
     def scale(self, values: Array) -> Scale:
         inside = values[self.body(values)]
@@ -111,13 +120,17 @@ class Domain:
 
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> "Domain":
-        """Make a domain from plain data. Raises ValueError for an unknown window, unit or field."""
+        """Make a domain from plain data. Raises ValueError for an unknown window, unit or field, and absurd numbers."""
         try:
+            if set(data) != {"modality", "unit", "window", "background"}:
+                raise ValueError("expected modality, unit, window and background")
             fields = {key: float(value) for key, value in data["window"].items() if key != "name"}
             window = WINDOWS[data["window"]["name"]](**fields)
             domain = Domain(str(data["modality"]), str(data["unit"]), window, float(data["background"]))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ValueError(f"not a domain: {data!r} ({error})") from error
+        if not math.isfinite(domain.background):
+            raise ValueError(f"background is {domain.background}: expected a number")
         if domain.unit not in UNITS:
             raise ValueError(f"unknown unit {domain.unit!r}: expected one of {', '.join(UNITS)}")
         return domain

@@ -1,6 +1,6 @@
 """A whole experiment: cohort, recipe, run, bundle. What ``medgan train`` does, in one folder that can be resumed.
 
-run.json          recipe, study, pace and cohort's SHA-256: what the run must find again when it is resumed
+run.json          recipe, study, pace, SHA-256 of the cohort and of the model begun from: what a resumed run must have
 cohort.zip        the packed cohort, where a table was given
 checkpoint.pt     the last healthy state
 best.pt           the networks with the lowest error on the validation subjects
@@ -10,6 +10,7 @@ bundle/           the model
 """
 
 import json
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -24,7 +25,7 @@ from MedGANLogic import __version__
 from MedGANLogic.bundle import Bundle, describe, rounded, save
 from MedGANLogic.catalogue import Card, Model, sha256
 from MedGANLogic.check import QUANTILES, contrast
-from MedGANLogic.cohort import Case, pack, read_table, unpack
+from MedGANLogic.cohort import Case, pack, packed_study, read_table, unpack
 from MedGANLogic.inference.predict import predict
 from MedGANLogic.inference.translate import from_network, to_network
 from MedGANLogic.recipe import ExponentialAverage, Networks, Recipe, build
@@ -46,6 +47,9 @@ from MedGANLogic.training import (
 COHORT = "cohort.zip"
 RUN = "run.json"
 BUNDLE = "bundle"
+
+#: How often a run is validated.
+_VALIDATIONS = 20
 
 #: Steps that are timed, on a copy, to turn minutes into steps; the first of them are slower and do not count.
 _TIMED, _UNTIMED = 12, 4
@@ -81,21 +85,23 @@ def steps_of(recipe: str, study: Study) -> int:
 def train(experiment: Experiment, pace: Pace | float, start_from: Bundle | None, resumed: bool) -> Iterator[Progress]:
     """Train to the end and leave a bundle, yielding after every step. ``pace`` in minutes is turned into steps first.
 
-    Raises TrainingError for a folder that holds a run already, or none to resume, or another one; CohortError,
-    StudyError and UnhealthyError as the parts do.
+    A run that was killed before its first checkpoint begins again when it is resumed. Raises TrainingError for a
+    folder that holds a run already, or none to resume, or another one, and for a cohort that was packed for another
+    study; CohortError, StudyError and UnhealthyError as the parts do.
     """
     folder, study = experiment.folder, experiment.study
+    _refuse_other_study(experiment)
     cases = unpack(experiment.cohort)
     if not any(case.part == "validation" for case in cases):
         raise TrainingError("no subject is kept for validation: give some the part 'validation' in the table")
     recipe = build(load(experiment.recipe), study)
     if start_from is not None:
         _begin_from(recipe, start_from)
-    pace = _agreed(experiment, cases, pace, resumed)
+    pace = _agreed(experiment, cases, pace, start_from, resumed)
     state = start(recipe, experiment.device)
-    if resumed:
+    if resumed and (folder / CHECKPOINT).exists():
         resume(state, folder, experiment.device)
-        _cut_log(folder / "log.jsonl", state.step)
+    _cut_log(folder / "log.jsonl", state.step)
     monitor = _Monitor(experiment, recipe, [case for case in cases if case.part == "validation"])
     with (folder / "log.jsonl").open("a", encoding="utf-8") as log:
         for progress in fit(state, recipe, study, cases, pace, folder, monitor.score):
@@ -141,12 +147,24 @@ def _begin_from(recipe: Recipe, bundle: Bundle) -> None:
                 raise TrainingError(f"{bundle.card.name} does not fit {recipe.title}: {error}") from error
 
 
-def _agreed(experiment: Experiment, cases: Sequence[Case], pace: Pace | float, resumed: bool) -> Pace:
+def _refuse_other_study(experiment: Experiment) -> None:
+    """Raise TrainingError where the volumes of a packed cohort are not what the study says that they are."""
+    study, packed = experiment.study, packed_study(experiment.cohort)
+    changed = [f"role {role}" for role, domain in study.domains.items() if packed.domains.get(role) != domain]
+    changed += ["spacing_mm"] if packed.spacing_mm != study.spacing_mm else []
+    if changed:
+        raise TrainingError(f"{experiment.cohort} was packed for another study ({', '.join(changed)}): pack it again")
+
+
+def _agreed(
+    experiment: Experiment, cases: Sequence[Case], pace: Pace | float, start_from: Bundle | None, resumed: bool
+) -> Pace:
     """Return the pace, and make the folder's ``run.json`` say, or have said, what this run is."""
     description = {
         "recipe": experiment.recipe,
         "study": experiment.study.to_json(),
         "cohort_sha256": sha256(experiment.cohort),
+        "begun_from_sha256": start_from and start_from.model.sha256,
     }
     described = experiment.folder / RUN
     if resumed:
@@ -154,30 +172,40 @@ def _agreed(experiment: Experiment, cases: Sequence[Case], pace: Pace | float, r
             found = json.loads(described.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise TrainingError(f"{experiment.folder} holds no run to resume: {error}") from error
-        if changed := [key for key, value in description.items() if found[key] != value]:
+        if changed := [key for key, value in description.items() if found.get(key) != value]:
             raise TrainingError(f"{', '.join(changed)} changed since this run began: it cannot be resumed")
         return Pace(**found["pace"])
     if (experiment.folder / CHECKPOINT).exists() or described.exists():
         raise TrainingError(f"{experiment.folder} holds a run already: --resume it, or give another --out")
     if not isinstance(pace, Pace):
-        pace = paced(max(1, round(60 * pace / _seconds_per_step(experiment, cases))))
-    described.write_text(json.dumps({**description, "pace": asdict(pace), "command": experiment.command}, indent=1))
+        pace = paced(_steps_within(60 * pace, experiment, cases))
+    _write_whole(described, json.dumps({**description, "pace": asdict(pace), "command": experiment.command}, indent=1))
     return pace
 
 
 def paced(steps: int) -> Pace:
-    """Return the pace of so many steps: validated twenty times, saved a hundred times, and not in every step."""
-    return Pace(steps, validate_every=max(1, steps // 20), save_every=max(1, min(200, steps // 20)))
+    """Return the pace of so many steps: validated twenty times, saved as often or every 200 steps."""
+    validate_every = max(1, steps // _VALIDATIONS)
+    return Pace(steps, validate_every, save_every=min(200, validate_every))
 
 
-def _seconds_per_step(experiment: Experiment, cases: Sequence[Case]) -> float:
-    state = start(build(load(experiment.recipe), experiment.study), experiment.device)
+def _steps_within(seconds: float, experiment: Experiment, cases: Sequence[Case]) -> int:
+    """Return how many steps fit, validations included, timed on networks that are thrown away; at least one."""
     recipe = build(load(experiment.recipe), experiment.study)
-    began = 0.0
-    for number, _ in enumerate(play_steps(state, recipe, experiment.study, cases, _TIMED)):
-        if number == _UNTIMED - 1:
-            began = time.monotonic()
-    return (time.monotonic() - began) / (_TIMED - _UNTIMED)
+    state = start(recipe, experiment.device)
+    times = [_clock(experiment.device) for _ in play_steps(state, recipe, experiment.study, cases, _TIMED)]
+    kept_apart = [case for case in cases if case.part == "validation"]
+    mean_absolute_error(state.networks, recipe, experiment.study, kept_apart)
+    validating = _clock(experiment.device) - times[-1]
+    per_step = (times[-1] - times[_UNTIMED - 1]) / (_TIMED - _UNTIMED)
+    return max(1, round((seconds - _VALIDATIONS * validating) / per_step))
+
+
+def _clock(device: torch.device) -> float:
+    """Return the time at which all work that was given to a device is done."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.monotonic()
 
 
 def _log_entry(progress: Progress) -> dict[str, Any]:
@@ -192,10 +220,16 @@ def _log_entry(progress: Progress) -> dict[str, Any]:
 
 
 def _cut_log(path: Path, step: int) -> None:
-    """Drop what was logged after the checkpoint: those steps are taken again."""
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    kept = [line for line in lines if json.loads(line)["step"] <= step]
-    path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+    """Drop what was logged after the checkpoint: those steps are taken again. A line cut short is one of them."""
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
+    kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
+    _write_whole(path, "".join(kept))
+
+
+def _write_whole(path: Path, text: str) -> None:
+    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
 
 
 class _Monitor:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
-from MedGANLogic.cohort import Case
+from MedGANLogic.cohort import Case, CohortError
 from MedGANLogic.domain import Array, PercentileWindow, Scale
 from MedGANLogic.passes import slices_first
 from MedGANLogic.study import Study
@@ -41,7 +41,7 @@ class Pool:
 
     def __init__(self, study: Study, cases: Sequence[Case]) -> None:
         if not cases:
-            raise ValueError("no cases to draw from: name at least one subject of the cohort 'train'")
+            raise CohortError("no subject to learn from: give some the part 'train' in the table")
         self.study = study
         self.cases = cases
         self.volumes = [
@@ -58,7 +58,7 @@ class Pool:
         ]
         for case, centres in zip(cases, self.centres, strict=True):
             if not centres.size:
-                raise ValueError(f"subject {case.subject} has no voxel in the body where all its volumes agree")
+                raise CohortError(f"subject {case.subject} has no voxel in the body where all its volumes agree")
 
 
 class Feed(Protocol):

@@ -7,6 +7,8 @@ used, so that the command line starts at once and a packed cohort trains on a ma
 
 import itertools
 import os
+import re
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -30,6 +32,10 @@ _NOTE_KEYS = ("ITK_FileNotes", "descrip", "MedGAN")
 _SHELL_MM = 4.0
 # Two legs, or a trunk and an arm beside it, are several bodies; a tube or a pillow's seam is smaller.
 _SMALLEST_SHARE = 0.05
+# Slices may lie beside their stack by this share of a pixel, and their distances differ by this share: positions are
+# written with as little as two digits, while a slice that is missing doubles a distance.
+_SHIFT = 0.25
+_UNEVEN = 0.05
 _DICOM_TAGS = {"0008|0060": "modality", "0018|0015": "body part", "0008|0008": "image type", "0008|103e": "series"}
 
 
@@ -60,6 +66,12 @@ class Grid:
             return False
         corners = np.array([[*c, 1] for c in itertools.product(*((0, n - 1) for n in self.shape))], float).T
         return bool(np.abs((self.affine - other.affine) @ corners).max() <= tolerance_mm)
+
+    def widened(self, voxels: tuple[int, int, int]) -> "Grid":
+        """Return the grid with so many more voxels at both ends of each axis."""
+        affine = self.affine.copy()
+        affine[:3, 3] -= self.affine[:3, :3] @ voxels
+        return Grid(tuple(n + 2 * more for n, more in zip(self.shape, voxels, strict=True)), affine)  # type: ignore[arg-type]
 
     def with_spacing(self, spacing_mm: tuple[float, float, float], tolerance: float = 0.02) -> "Grid":
         """Return the grid over the same physical box whose spacing is nearest to the one asked for.
@@ -165,12 +177,12 @@ class Image:
         reference = _sitk_frame(grid)
         channels = []
         for channel in self.voxels:
-            source = _to_sitk(channel.astype(np.float32), self.affine)
+            source = to_sitk(channel.astype(np.float32), self.affine)
             resampler = sitk.ResampleImageFilter()
             resampler.SetReferenceImage(reference)
             resampler.SetInterpolator(sitk.sitkNearestNeighbor if nearest else sitk.sitkLinear)
             resampler.SetDefaultPixelValue(float(outside))
-            channels.append(_from_sitk(resampler.Execute(source)))
+            channels.append(from_sitk(resampler.Execute(source)))
         return Image(np.stack(channels), grid.affine, self.unit, self.facts)
 
 
@@ -183,7 +195,7 @@ def solid(mask: Array, spacing_mm: tuple[float, float, float]) -> NDArray[np.boo
     """
     import SimpleITK as sitk
 
-    tissue = _to_sitk(mask.astype(np.uint8), np.eye(4))
+    tissue = to_sitk(mask.astype(np.uint8), np.eye(4))
     radius = [max(1, round(_SHELL_MM / spacing)) for spacing in spacing_mm[:2]] + [0]
     # The volume's own edge goes on outside of it: a body cut by the field of view must not be eroded from there.
     core = sitk.BinaryErode(tissue, radius, sitk.sitkBall, 0, 1, True)
@@ -195,7 +207,7 @@ def solid(mask: Array, spacing_mm: tuple[float, float, float]) -> NDArray[np.boo
     core = sitk.BinaryThreshold(parts, 1, kept, 1, 0)
     grown = sitk.And(sitk.BinaryDilate(core, [r + 1 for r in radius[:2]] + [0], sitk.sitkBall), tissue)
     slices = [sitk.BinaryFillhole(grown[:, :, k]) for k in range(grown.GetSize()[2])]
-    return np.ascontiguousarray(_from_sitk(sitk.JoinSeries(slices)).astype(bool))
+    return np.ascontiguousarray(from_sitk(sitk.JoinSeries(slices)).astype(bool))
 
 
 def without_surroundings(image: Image, domain: Domain) -> tuple[Image, NDArray[np.bool_]]:
@@ -228,8 +240,9 @@ def read(path: str | os.PathLike[str], unit: str) -> Image:
         raise ImageError(f"{path} could not be read: {_itk_reason(error)}") from error
     if loaded.GetDimension() == 4 and loaded.GetSize()[3] == 1:
         loaded = loaded[:, :, :, 0]
-    if loaded.GetDimension() == 4:
-        raise ImageError(f"{path} has a fourth axis of {loaded.GetSize()[3]}: give one volume of it at a time")
+    if loaded.GetDimension() > 3:
+        beyond = "×".join(map(str, loaded.GetSize()[3:]))
+        raise ImageError(f"{path} has a fourth axis of {beyond}: give one volume of it at a time")
     if loaded.GetDimension() == 2:
         loaded = sitk.JoinSeries(loaded)
     if "complex" in loaded.GetPixelIDTypeAsString():
@@ -238,7 +251,7 @@ def read(path: str | os.PathLike[str], unit: str) -> Image:
     directions = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
     if np.abs(directions.T @ directions - np.eye(3)).max() > 1e-3:
         raise ImageError(f"{path} has sheared axes: resample it to a box first (in Slicer: harden its transform)")
-    voxels = np.asarray(_from_sitk(loaded))
+    voxels = np.asarray(from_sitk(loaded))
     if voxels.ndim == 3:
         voxels = voxels[None]
     if offset:
@@ -250,22 +263,26 @@ def write(image: Image, path: str | os.PathLike[str]) -> None:
     """Write a volume under a temporary name beside its own, then rename: a failure leaves nothing behind.
 
     HU are rounded to whole numbers and stored as int16, labels as the smallest integer that holds them, all else as
-    float32. ``facts["notes"]`` goes into the header (NIfTI keeps its first 79 characters). Raises ImageError for a
-    suffix that is not one of ``SUFFIXES``.
+    float32. ``facts["notes"]`` goes into the header as one line of 79 ASCII characters at most: NIfTI has room for no
+    more, and MHA breaks on what is more. Raises ImageError for a suffix that is not one of ``SUFFIXES``, for HU and
+    labels that are no numbers, and where the file cannot be written.
     """
     import SimpleITK as sitk
 
     path = Path(path)
     suffix = suffix_of(path)
-    output = _to_sitk(_stored(image), image.affine)
+    output = to_sitk(_stored(image), image.affine)
     if "notes" in image.facts:
-        output.SetMetaData("MedGAN" if suffix in (".nrrd", ".mha") else "ITK_FileNotes", image.facts["notes"][:79])
+        notes = " ".join(image.facts["notes"].split()).encode("ascii", "replace").decode()[:79]
+        output.SetMetaData("MedGAN" if suffix in (".nrrd", ".mha") else "ITK_FileNotes", notes)
     partial = path.with_name(f".{path.name.removesuffix(suffix)}.partial-{os.getpid()}{suffix}")
     try:
         sitk.WriteImage(output, str(partial), useCompression=suffix != ".nii")
         partial.replace(path)
     except RuntimeError as error:
         raise ImageError(f"{path} could not be written: {_itk_reason(error)}") from error
+    except OSError as error:
+        raise ImageError(f"{path} could not be written: {error.strerror}") from error
     finally:
         partial.unlink(missing_ok=True)
 
@@ -280,10 +297,17 @@ def suffix_of(path: Path) -> str:
 
 def _stored(image: Image) -> Array:
     voxels = image.voxels[0] if image.voxels.shape[0] == 1 else np.moveaxis(image.voxels, 0, -1)
+    if image.unit in ("HU", "label") and not np.isfinite(voxels).all():
+        # An integer cannot say NaN: it would be stored as 0, which is water.
+        raise ImageError(f"{(~np.isfinite(voxels)).mean():.2%} of the voxels are NaN or infinite: nothing was written")
     if image.unit == "HU":
         return np.clip(np.rint(voxels), -32768, 32767).astype(np.int16)
     if image.unit == "label":
-        return voxels.astype(np.min_scalar_type(int(voxels.max(initial=0))))
+        low, high = voxels.min(initial=0), voxels.max(initial=0)
+        labels = voxels.astype(np.result_type(np.min_scalar_type(int(low)), np.min_scalar_type(int(high))))
+        if not np.array_equal(labels, voxels):
+            raise ImageError("the labels are not whole numbers: nothing was written")
+        return labels
     return voxels.astype(np.float32)
 
 
@@ -294,8 +318,7 @@ def _read_file(path: Path) -> Any:
     reader.SetFileName(str(path))
     reader.ReadImageInformation()
     _refuse_too_large(path, reader.GetSize(), reader.GetNumberOfComponents())
-    if path.name.lower().endswith((".nii", ".nii.gz")):
-        _refuse_truncated_nifti(path, reader)
+    _refuse_damaged(path, reader)
     return reader.Execute()
 
 
@@ -309,6 +332,10 @@ def _read_series(folder: Path) -> Any:
     if len(series) > 1:
         raise ImageError(f"{folder} holds {len(series)} DICOM series: give a folder with one ({', '.join(series)})")
     names = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), series[0])
+    # GDCM leaves out what it cannot parse: at either end of a series nobody would miss the slice.
+    left_out = sorted({file.name for file in folder.iterdir() if _is_dicom(file)} - {Path(name).name for name in names})
+    if left_out:
+        raise ImageError(f"{folder}: {left_out[0]} is damaged or no image: copy it again, or take it out of the folder")
     header = sitk.ImageFileReader()
     positions, normal = [], np.zeros(3)
     for name in names:
@@ -318,14 +345,16 @@ def _read_series(folder: Path) -> Any:
         positions.append(np.array(header.GetOrigin()))
         normal = direction[:, 2]
     _refuse_too_large(folder, (*header.GetSize()[:2], len(names)), header.GetNumberOfComponents())
-    steps = np.diff(np.array(positions), axis=0)
-    if len(steps):
-        along = steps @ normal
-        if np.abs(steps - np.outer(along, normal)).max() > 0.01 * abs(along.mean()):
+    if len(names) > 1:
+        offsets = np.array(positions) - positions[0]
+        along = offsets @ normal
+        if np.linalg.norm(offsets - np.outer(along, normal), axis=1).max() > _SHIFT * min(header.GetSpacing()[:2]):
             raise ImageError(f"{folder}: the slices are shifted against each other (gantry tilt): resample it first")
-        if np.ptp(along) > 0.01 * abs(along.mean()):
+        steps = np.diff(along)
+        if np.ptp(steps) > _UNEVEN * abs(steps.mean()):
             raise ImageError(
-                f"{folder}: slice distances run from {along.min():.3f} to {along.max():.3f} mm: a slice is missing"
+                f"{folder}: slice distances run from {steps.min():.3f} to {steps.max():.3f} mm: "
+                "a slice is missing or there twice"
             )
     reader = sitk.ImageSeriesReader()
     reader.SetFileNames(names)
@@ -336,6 +365,14 @@ def _read_series(folder: Path) -> Any:
         if reader.HasMetaDataKey(0, tag):
             image.SetMetaData(tag, reader.GetMetaData(0, tag))
     return image
+
+
+def _is_dicom(file: Path) -> bool:
+    """Say whether a file is DICOM by its magic bytes; a folder's index is not meant."""
+    if not file.is_file() or file.name.upper() == "DICOMDIR":
+        return False
+    with file.open("rb") as stream:
+        return stream.read(132)[128:] == b"DICM"
 
 
 def _refuse_too_large(path: Path, size: tuple[int, ...], components: int) -> None:
@@ -349,25 +386,61 @@ def _refuse_too_large(path: Path, size: tuple[int, ...], components: int) -> Non
         )
 
 
-def _refuse_truncated_nifti(path: Path, reader: Any) -> None:
-    """ITK fills what a shortened NIfTI lacks with zeros; such a file must be refused."""
-    import gzip
-
-    opener = gzip.open if path.name.lower().endswith(".gz") else open
-    bits = int(reader.GetMetaData("bitpix")) if reader.HasMetaDataKey("bitpix") else 8
-    expected = int(np.prod([int(n) for n in reader.GetSize()], dtype=object)) * bits // 8
-    found = 0
+def _refuse_damaged(path: Path, reader: Any) -> None:
+    """Refuse what ITK reads in silence: a shortened NIfTI (zeros for the rest), checksums of NRRD and MHA that fail."""
+    kind = reader.GetImageIOFromFileName(str(path))
+    if kind == "NiftiImageIO" and not path.name.lower().endswith((".nii", ".nii.gz")):
+        raise ImageError(
+            f"{path} is half of an image in two files, which may leave left and right open: save as .nii.gz"
+        )
     try:
-        with opener(path, "rb") as stream:
-            while block := stream.read(1 << 22):
-                found += len(block)
-    except (EOFError, OSError) as error:
+        with path.open("rb") as stream:
+            if kind == "NiftiImageIO":
+                packed = stream.read(2) == b"\x1f\x8b"
+                stream.seek(0)
+                found = _inflated(stream) if packed else path.stat().st_size
+                expected = _nifti_bytes(reader)
+                if found < expected:
+                    raise ImageError(f"{path} is cut short: it holds {found} bytes, {expected} expected")
+            elif (packing := _PACKED.get(kind)) and (header := packing.search(stream.read(_LONGEST_HEADER))):
+                stream.seek(header.end())
+                _inflated(stream)
+    except (EOFError, zlib.error) as error:
         raise ImageError(f"{path} is cut short or damaged ({error}): copy it again") from error
-    if found < expected:
-        raise ImageError(f"{path} is cut short: {found} bytes of voxels and header, at least {expected} expected")
+    except OSError as error:
+        raise ImageError(f"{path} could not be read: {error.strerror}") from error
 
 
-def _to_sitk(voxels: Array, affine: Affine) -> Any:
+_LONGEST_HEADER = 1 << 20
+# The header of a file that holds its own voxels, compressed; the match ends where they begin.
+_PACKED = {
+    "NrrdImageIO": re.compile(rb"\ANRRD(?!.*?\ndata ?file:).*?\nencoding: *gz(?:ip)?\r?\n(?:.*?\n)??\r?\n", re.DOTALL),
+    "MetaImageIO": re.compile(rb"CompressedData *= *True.*?\nElementDataFile *= *LOCAL\r?\n", re.DOTALL),
+}
+
+
+def _nifti_bytes(reader: Any) -> int:
+    """Return how long a NIfTI file is by its header, unpacked."""
+    axes = [int(reader.GetMetaData(f"dim[{axis}]")) for axis in range(1, int(reader.GetMetaData("dim[0]")) + 1)]
+    voxels = int(np.prod([max(1, length) for length in axes], dtype=object))
+    return int(float(reader.GetMetaData("vox_offset"))) + voxels * int(reader.GetMetaData("bitpix")) // 8
+
+
+def _inflated(stream: Any) -> int:
+    """Return how many bytes a gzip or zlib stream holds. Raises zlib.error where damaged, EOFError where cut short."""
+    found, inflater = 0, zlib.decompressobj(wbits=47)
+    while block := stream.read(1 << 16):
+        while block:
+            if inflater.eof:  # a gzip file may be several, one behind the other
+                inflater = zlib.decompressobj(wbits=47)
+            found += len(inflater.decompress(block))
+            block = inflater.unused_data.lstrip(b"\0")
+    if not inflater.eof:
+        raise EOFError("the last block is missing")
+    return found
+
+
+def to_sitk(voxels: Array, affine: Affine) -> Any:
     """Make a SimpleITK image of (I, J, K) or (I, J, K, C) voxels."""
     import SimpleITK as sitk
 
@@ -393,7 +466,7 @@ def _place(image: Any, affine: Affine) -> None:
     image.SetDirection((lps[:3, :3] / spacing).ravel().tolist())
 
 
-def _from_sitk(image: Any) -> Array:
+def from_sitk(image: Any) -> Array:
     """Return (I, J, K), or (C, I, J, K) for several components."""
     import SimpleITK as sitk
 
@@ -421,9 +494,7 @@ def _facts_of(image: Any) -> dict[str, str]:
 
 
 def _itk_reason(error: RuntimeError) -> str:
-    """Return the last line of an ITK error that says something, without C++ places."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    reasons = (
-        [line for line in lines if "ERROR" in line or "Error" in line or "rror:" in line] or lines or ["no reason"]
-    )
-    return reasons[-1].split("ERROR:")[-1].split("): ")[-1].strip()
+    """Return the line of an ITK error that says most, without C++ places."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or ["no reason"]
+    said = [line for line in lines if "rror:" in line.lower() and not line.endswith(":")] or lines
+    return said[-1].split("ERROR:")[-1].split("): ")[-1].strip()

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from MedGANLogic.cohort import Case
@@ -22,7 +22,7 @@ from MedGANLogic.study import Study
 CHECKPOINT = "checkpoint.pt"
 BEST = "best.pt"
 
-_REMEDY = "the last healthy checkpoint is kept; lower the study's learning rate (changes = { rate = … }) and --resume"
+_REMEDY = "the last healthy checkpoint is kept; begin anew at a lower learning rate (study: changes = { rate = … })"
 
 
 class TrainingError(MedGANError):
@@ -44,7 +44,8 @@ def play(
     """Play one step of a phase: every player in turn. Returns each term's unweighted loss by ``player/loss``.
 
     A tensor that an earlier player has computed is not computed again; nobody else's gradient is computed, so that
-    nothing has to be detached or frozen. Autocast is bfloat16, which needs no gradient scaling.
+    nothing has to be detached or frozen. Autocast is bfloat16, which needs no gradient scaling; float32 for volumes
+    on a CPU.
     """
     losses: dict[str, Tensor] = {}
     game = phase.game(networks, next(batches))
@@ -54,7 +55,7 @@ def play(
         for turn in range(player.turns):
             if turn:
                 game = phase.game(networks, next(batches))
-            with torch.autocast(device.type, torch.bfloat16):
+            with _autocast(device, game.batch):
                 values = [(term, term.value(game)) for term in player.terms]
             total = torch.stack([term.weight * value.float() for term, value in values]).sum()
             optimizer.zero_grad(set_to_none=True)
@@ -68,6 +69,13 @@ def play(
         for number, (term, value) in enumerate(values):
             losses[f"{player.name}/{number} {term.loss.__name__}"] = value.detach()
     return losses
+
+
+def _autocast(device: torch.device, batch: Batch) -> torch.autocast:
+    # On a CPU oneDNN returns uninitialised memory (up to 1e37) as a bfloat16 gradient of the weights of a 3D
+    # convolution whose output is two voxels wide (seen with torch 2.13): volumes are computed in float32 there.
+    volumetric = any(tensor.dim() == 5 for tensor in batch.values())
+    return torch.autocast(device.type, torch.bfloat16, enabled=device.type != "cpu" or not volumetric)
 
 
 def _set_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:
@@ -112,16 +120,21 @@ Validate = Callable[[Networks], float]
 
 def start(recipe: Recipe, device: torch.device) -> State:
     """Return a run's first state, on a device."""
-    # Channels last is how oneDNN and tensor cores want images; the values are the same.
-    networks = {
-        name: network.to(device, memory_format=torch.channels_last).train() for name, network in recipe.networks.items()
-    }
+    networks = {name: _placed(network, device).train() for name, network in recipe.networks.items()}
     optimizers = {
         player.name: player.optimizer([weight for name in player.moves for weight in networks[name].parameters()])
         for phase in recipe.phases
         for player in phase.players
     }
     return State(networks, optimizers)
+
+
+def _placed(network: nn.Module, device: torch.device) -> nn.Module:
+    """Move a network, channels last: how oneDNN and tensor cores want images. The values are the same."""
+    volumetric = any(weight.dim() == 5 for weight in network.parameters())
+    layout = torch.channels_last_3d if volumetric else torch.channels_last
+    placed: nn.Module = network.to(device, memory_format=layout)  # type: ignore[call-overload]  # torch's stub lacks it
+    return placed
 
 
 def save(state: State, folder: Path) -> None:
@@ -152,7 +165,7 @@ def resume(state: State, folder: Path, device: torch.device) -> None:
         for name, optimizer in state.optimizers.items():
             optimizer.load_state_dict(kept["optimizers"][name])
         state.step, state.best_score, state.best_step = kept["step"], kept["best_score"], kept["best_step"]
-    except (OSError, RuntimeError, KeyError, ValueError, pickle.UnpicklingError) as error:
+    except (OSError, EOFError, RuntimeError, KeyError, TypeError, ValueError, pickle.UnpicklingError) as error:
         raise TrainingError(f"{folder / CHECKPOINT} cannot be resumed: {error}") from error
 
 
@@ -176,8 +189,9 @@ def fit(
     """Train from the state's step to the last, yielding after every step; killed at any moment, it can be resumed.
 
     On one CPU a resumed run ends with the same bytes. ``validate`` scores the networks on subjects kept apart (lower
-    is better); the best are kept in ``best.pt``. Raises UnhealthyError as soon as a loss is not finite; the last
-    checkpoint, which was healthy, stays. Raises TrainingError for a recipe of several phases.
+    is better); the best are kept in ``best.pt``. A checkpoint is written after its step was yielded, so that what the
+    caller logged never lacks a step that is not taken again. Raises UnhealthyError within ten steps of a loss that is
+    not finite; the last checkpoint, which was healthy, stays. Raises TrainingError for a recipe of several phases.
     """
     if len(recipe.phases) != 1:
         raise TrainingError(f"{recipe.title} has {len(recipe.phases)} phases: only one can be trained yet")
@@ -195,12 +209,12 @@ def fit(
         last = state.step == pace.steps
         shown = _plain(losses, state.step) if state.step % 10 == 0 or last else {}
         score = _validated(state, folder, validate) if state.step % pace.validate_every == 0 or last else None
+        elapsed = time.monotonic() - began
+        seconds_per_step = elapsed / (state.step - first)
+        yield Progress(state.step, pace.steps, shown, score, seconds_per_step, loader.waited / max(elapsed, 1e-9))
         if state.step % pace.save_every == 0 or last:
             _plain(losses, state.step)
             save(state, folder)
-        elapsed = time.monotonic() - began
-        per_second = elapsed / (state.step - first)
-        yield Progress(state.step, pace.steps, shown, score, per_second, loader.waited / max(elapsed, 1e-9))
 
 
 def play_steps(state: State, recipe: Recipe, study: Study, cases: Sequence[Case], steps: int) -> Iterator[None]:
@@ -252,7 +266,10 @@ class Loader:
 
     def batches(self, first: int, last: int) -> Iterator[Batch]:
         """Yield the batches from ``first`` on, before ``last``."""
-        loaded = iter(DataLoader(self.data, batch_size=None, sampler=range(first, last), num_workers=self.workers))
+        # A generator of its own: a starting loader draws a number, which must not shift a resumed run's dropout.
+        own = torch.Generator()
+        numbers = range(first, last)
+        loaded = iter(DataLoader(self.data, None, sampler=numbers, num_workers=self.workers, generator=own))
         while True:
             began = time.monotonic()
             try:

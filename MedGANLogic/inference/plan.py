@@ -78,30 +78,52 @@ def _on_meta(network: nn.Module) -> nn.Module:
 def plan(one: Pass, shape: Index, bytes_per_voxel: float, memory_bytes: float) -> Plan:
     """Return the fewest windows that cover a volume (slice axis first) within the memory.
 
-    Raises MemoryShortError where even the smallest does not fit.
+    Windows less than half as thick as they could be do not count: a voxel near a window's edge sees too little of its
+    surroundings. Raises MemoryShortError where even the smallest does not fit.
     """
-    multiple = one.multiple
-    whole = [math.ceil(length / multiple) * multiple for length in shape]
-    size = [1, *whole[1:]] if one.dimensions == 2 else list(whole)
-    smallest = 4 * multiple
-    while math.prod(size) * bytes_per_voxel > memory_bytes:
-        axis = max(range(3), key=lambda a: size[a])
-        if size[axis] <= smallest:
-            raise MemoryShortError(
-                f"{memory_bytes / 2**20:.0f} MiB of memory are free, the smallest window needs "
-                f"{math.prod(size) * bytes_per_voxel / 2**20:.0f}: close other programs"
-            )
-        size[axis] = max(smallest, math.ceil(size[axis] / 2 / multiple) * multiple)
-    axes = [_starts(length, one_size, multiple) for length, one_size in zip(shape, size, strict=True)]
+    sizes = [_sizes(length, one.multiple) for length in shape]
+    if one.dimensions == 2:
+        sizes[0] = {1: shape[0]}
+    affordable = memory_bytes / max(bytes_per_voxel, 1)
+    fitting = [size for size in itertools.product(*sizes) if math.prod(size) <= affordable]
+    if not fitting:
+        needed = math.prod(min(of) for of in sizes) * bytes_per_voxel
+        raise MemoryShortError(
+            f"the smallest window needs {needed / 2**20:.0f} MiB of memory, {memory_bytes / 2**20:.0f} may be used: "
+            "close other programs"
+        )
+
+    def thickness(size: tuple[int, ...]) -> float:
+        return min((edge for of, edge in zip(sizes, size, strict=True) if edge < max(of)), default=math.inf)
+
+    def cost(size: tuple[int, ...]) -> tuple[int, int]:
+        windows = math.prod(of[edge] for of, edge in zip(sizes, size, strict=True))
+        return windows, windows * math.prod(size)
+
+    thickest = max(map(thickness, fitting))
+    size = min((size for size in fitting if thickness(size) >= thickest / 2), key=cost)
+    axes = [_starts(length, edge, one.multiple) for length, edge in zip(shape, size, strict=True)]
+    batch = 1
     if one.dimensions == 2:
         axes[0] = list(range(shape[0]))
-    fitting = int(memory_bytes / max(math.prod(size) * bytes_per_voxel, 1))
-    batch = max(1, min(_LARGEST_BATCH, fitting)) if one.dimensions == 2 else 1
-    return Plan(tuple(size), tuple(itertools.product(*axes)), batch)  # type: ignore[arg-type]
+        batch = max(1, min(_LARGEST_BATCH, int(affordable / math.prod(size))))
+    return Plan(size, tuple(itertools.product(*axes)), batch)  # type: ignore[arg-type]
+
+
+def _sizes(length: int, multiple: int) -> dict[int, int]:
+    """Return the edges that a window may have along an axis, each with the number of windows that it takes.
+
+    The whole axis, and the smallest edge for every number of windows; below four multiples a window shows too little.
+    """
+    whole = math.ceil(length / multiple) * multiple
+    edges = range(whole, min(whole, 4 * multiple) - 1, -multiple)
+    smallest = {len(_starts(length, edge, multiple)): edge for edge in edges}
+    return {edge: count for count, edge in smallest.items()}
 
 
 def _starts(length: int, size: int, multiple: int) -> list[int]:
     """Return evenly spread starts, at multiples, that overlap by a quarter of the window or more."""
-    last = max(0, math.ceil((length - size) / multiple) * multiple)
-    count = math.ceil(last / (0.75 * size)) + 1
-    return sorted({round(last * n / max(count - 1, 1) / multiple) * multiple for n in range(count)})
+    last = max(0, math.ceil((length - size) / multiple))
+    step = max(1, 3 * size // (4 * multiple))
+    count = math.ceil(last / step) + 1
+    return sorted({round(last * n / max(count - 1, 1)) * multiple for n in range(count)})

@@ -67,22 +67,33 @@ def _run_pass(
     per_voxel = footprint(network, one)
     tries = [(device, share) for share in (_SHARE, _SHARE / 4, _SHARE / 16)]
     tries += [(torch.device("cpu"), share) for share in (_SHARE, _SHARE / 8)] if device.type != "cpu" else []
-    reason = ""
+    reasons = []
     for where, share in tries:
         try:
             memory = (memory_bytes or _free_bytes(where)) * share
             planned = plan(one, shape, per_voxel, memory)
             volumes_written = _run_plan(planned, one, network.to(where).eval(), volumes, where, progress)
-        except (torch.OutOfMemoryError, MemoryError) as error:
-            reason = str(error).splitlines()[0]
+        except (RuntimeError, MemoryError) as error:
+            if not _is_short_of_memory(error):
+                raise
+            reasons.append(str(error).splitlines()[0])
             continue
         said = f"{one.network}: {len(planned.starts)} windows of {'×'.join(map(str, planned.size))} on {where}"
-        return volumes_written, said + (f", after: {reason}" if reason else "")
-    raise MemoryShortError(reason)
+        return volumes_written, said + (f", after: {reasons[0]}" if reasons else "")
+    raise MemoryShortError(f"{one.network} does not fit the memory in windows of any size: {reasons[0]}")
+
+
+def _is_short_of_memory(error: Exception) -> bool:
+    """Know all the ways in which torch says it: its CPU allocator, cuDNN and cuBLAS raise a plain RuntimeError."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(
+        sign in str(error) for sign in ("DefaultCPUAllocator", "ALLOC_FAILED")
+    )
 
 
 def _free_bytes(device: torch.device) -> float:
     if device.type == "cuda":
+        # What torch keeps for later is not free for others, but is for us.
+        torch.cuda.empty_cache()
         return float(torch.cuda.mem_get_info(device)[0])
     return float(psutil.virtual_memory().available)
 

@@ -3,7 +3,7 @@
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -106,7 +106,7 @@ def to_network(image: Image, domain: Domain, plane: str) -> tuple[Volume, Scale]
 
 
 def from_network(volume: Volume, grid: Grid, domain: Domain, plane: str) -> Image:
-    """Return a predicted volume as an image in its unit. Raises ValueError for a domain without a fixed window."""
+    """Return a predicted volume as an image in its unit; a domain without a fixed window (MR) runs from 0 to 1."""
     scale = domain.window.scale(np.zeros(1, np.float32))
     return Image(scale.to_unit(slices_back(volume, plane))[None], grid.affine, domain.unit)
 
@@ -128,11 +128,7 @@ def translate_file(
     """
     opened = bundle if isinstance(bundle, Bundle) else open_bundle(find(bundle))
     output = Path(output_path)
-    suffix_of(output)
-    if not output.parent.is_dir():
-        raise ImageError(f"the folder {output.parent} does not exist")
-    if output.exists() and output.resolve() == Path(input_path).resolve():
-        raise ImageError(f"{output} is the input: user data are never overwritten")
+    _refuse_place(output, [Path(path) for path in (input_path, mask_path) if path])
     domain = next(iter(opened.card.inputs.values()))
     image = read(input_path, input_unit or domain.unit)
     if image.unit != domain.unit:
@@ -146,6 +142,8 @@ def translate_file(
         partial.write_text(json.dumps(provenance, indent=2) + "\n", encoding="utf-8")
         write(done.image, output)
         partial.replace(sidecar)
+    except OSError as error:
+        raise ImageError(f"{output} could not be written: {error.strerror}") from error
     finally:
         partial.unlink(missing_ok=True)
     return provenance
@@ -154,6 +152,20 @@ def translate_file(
 def sidecar_of(output: Path) -> Path:
     """Return where a result's provenance stands: beside ``ct.nii.gz``, ``ct.medgan.json``."""
     return output.with_name(output.name[: -len(suffix_of(output))] + ".medgan.json")
+
+
+def _refuse_place(output: Path, sources: Sequence[Path]) -> None:
+    """Refuse, before any work, an output that cannot be written, or that would overwrite what is read."""
+    suffix_of(output)
+    if not output.parent.is_dir():
+        raise ImageError(f"the folder {output.parent} does not exist")
+    if not os.access(output.parent, os.W_OK):
+        raise ImageError(f"the folder {output.parent} may not be written to: choose another one")
+    if output.is_dir():
+        raise ImageError(f"{output} is a folder: give a file's name")
+    # By file, not by name: "CT.nii" and "ct.nii" are one on Windows and macOS.
+    if output.exists() and any(source.exists() and output.samefile(source) for source in sources):
+        raise ImageError(f"{output} is the input or its mask: user data are never overwritten")
 
 
 def _inside(mask: Image, grid: Grid) -> Any:

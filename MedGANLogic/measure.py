@@ -1,0 +1,245 @@
+"""Measure a model on its cohort's test subjects, beside baselines, and write its card.
+
+The images are read and translated as a user's would be, on their own grid. Nothing of a test subject has been seen:
+training, choice of the best step, baselines and contrast limits come from other subjects.
+"""
+
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from MedGANLogic.bundle import Bundle, save
+from MedGANLogic.catalogue import RESEARCH_USE
+from MedGANLogic.cohort import Row, as_it_lies, prepare, read_table
+from MedGANLogic.domain import Domain
+from MedGANLogic.errors import MedGANError
+from MedGANLogic.evaluation import (
+    Report,
+    Summary,
+    axial_cuts,
+    compare,
+    model_table,
+    summarize,
+    translation_panels,
+    write_sheet,
+)
+from MedGANLogic.evaluation.baselines import LookUp
+from MedGANLogic.images import Image, Orientation, read, without_surroundings
+from MedGANLogic.inference.predict import Progress
+from MedGANLogic.inference.translate import translate
+from MedGANLogic.registration import registered
+from MedGANLogic.study import Study
+
+Predictor = Callable[[Image], Image]
+
+#: What the tables show of a comparison in HU: metric and region.
+_COLUMNS = (
+    ("MAE", "mask"),
+    ("bias", "mask"),
+    ("PSNR", "mask"),
+    ("SSIM", "mask"),
+    ("MAE", "fat"),
+    ("bias", "fat"),
+    ("MAE", "soft tissue"),
+    ("bias", "soft tissue"),
+    ("MAE", "bone"),
+    ("bias", "bone"),
+)
+
+_PROTOCOL = (
+    "Whole volumes as a user translates them, on the input's grid; the reference is resampled to it (linear). "
+    "A voxel counts inside the bodies that both images show (input above 5 % of its 99th percentile, CT above -300 HU, "
+    "tables removed, holes filled) and inside the reference's field of view. Mean ± SD over subjects."
+)
+_AS_GIVEN = "Reference as given: rigidly aligned, of another examination; some millimetres of posture remain"
+_REGISTERED = (
+    "Reference moved smoothly (demons, 5 mm) onto the prediction of {name} (sha256 {sha256}), which never saw these "
+    "subjects: what is left when posture is taken out. It favours predictions that resemble that model's"
+)
+
+
+@dataclass(frozen=True)
+class _Table:
+    """One reference's comparison: a summary for every predictor, and every subject's report."""
+
+    reference: str
+    reports: Mapping[str, Mapping[str, Report]]
+
+    @property
+    def summaries(self) -> dict[str, Summary]:
+        return {name: summarize(reports) for name, reports in self.reports.items()}
+
+
+def measure(
+    bundle: Bundle,
+    others: Mapping[str, Bundle],
+    table: Path,
+    aligner: Bundle | None,
+    command: str,
+    progress: Progress,
+) -> str:
+    """Measure a bundle and others beside it; write the card into the bundle's folder and return its text.
+
+    ``aligner`` makes the second table: the reference registered to its prediction. Raises MedGANError for a cohort
+    without test subjects, or one that does not name the test subjects that the bundle was trained without.
+    """
+    study = Study.from_json(bundle.card.training["study"])
+    rows = read_table(table, list(study.domains))
+    tested = [row for row in rows if row.part == "test"]
+    if sorted(row.subject for row in tested) != list(bundle.card.training["test_subjects"]) or not tested:
+        raise MedGANError(f"{table}'s test subjects are not those that {bundle.card.name} was trained without")
+    trained = [prepare(row, study) for row in rows if row.part == "train"]
+    predictors: dict[str, Predictor] = {bundle.card.title: _translator(bundle)}
+    predictors |= {name: _translator(other) for name, other in others.items()}
+    predictors["intensity look-up"] = LookUp.fit(study, trained).predict
+    predictors["constant"] = LookUp.fit(study, trained, steps=1).predict
+    given: dict[str, dict[str, Report]] = {name: {} for name in predictors}
+    moved: dict[str, dict[str, Report]] = {name: {} for name in predictors}
+    pictures: dict[str, tuple[Image, Image, Image]] = {}
+    for done, row in enumerate(tested, start=1):
+        source, truth, mask = _pair(row, study)
+        predicted = {name: predict(source) for name, predict in predictors.items()}
+        pictures[row.subject] = source, predicted[bundle.card.title], truth
+        for name, image in predicted.items():
+            given[name][row.subject] = compare(truth, image, mask)
+        if aligner is not None:
+            truth, mask = _registered(row, study, source, aligner)
+            for name, image in predicted.items():
+                moved[name][row.subject] = compare(truth, image, mask)
+        progress(done, len(tested))
+    tables = [_Table(_AS_GIVEN, given)]
+    if aligner is not None:
+        tables.append(_Table(_REGISTERED.format(name=aligner.card.name, sha256=aligner.model.sha256[:12]), moved))
+    return _written(bundle, tables, pictures, command)
+
+
+def _translator(bundle: Bundle) -> Predictor:
+    return lambda image: translate(bundle, image).image
+
+
+def _pair(row: Row, study: Study) -> tuple[Image, Image, Image]:
+    """Return input, reference on its grid, and where they may be compared."""
+    (role, source), (wanted, target) = next(iter(study.inputs.items())), next(iter(study.targets.items()))
+    image = read(row.files[role], source.unit)
+    truth, seen = as_it_lies(read(row.files[wanted], target.unit), image.grid, target)
+    return image, truth, _comparable(image, source, truth, target, seen)
+
+
+def _registered(row: Row, study: Study, image: Image, aligner: Bundle) -> tuple[Image, Image]:
+    """Return the reference registered to the aligner's prediction, and where it may be compared."""
+    source, (wanted, target) = next(iter(study.inputs.values())), next(iter(study.targets.items()))
+    believed = translate(aligner, image).image
+    truth, seen = registered(read(row.files[wanted], target.unit), believed, image.grid, target)
+    return truth, _comparable(image, source, truth, target, seen)
+
+
+def _comparable(image: Image, source: Domain, truth: Image, target: Domain, seen: Any) -> Image:
+    both = seen & _body(image, source) & _body(truth, target)
+    return Image(both[None].astype(np.uint8), image.affine, "label")
+
+
+def _body(image: Image, domain: Domain) -> Any:
+    orientation = Orientation.nearest(image.affine)
+    _, body = without_surroundings(image.with_orientation(orientation), domain)
+    return orientation.undo(body[None])[0]
+
+
+def _written(
+    bundle: Bundle, tables: Sequence[_Table], pictures: Mapping[str, tuple[Image, Image, Image]], command: str
+) -> str:
+    main = tables[0].reports[bundle.card.title]
+    errors = {subject: report.value("MAE", "mask") or 0.0 for subject, report in main.items()}
+    worst = max(errors, key=lambda subject: errors[subject])
+    summary = tables[0].summaries[bundle.card.title]
+    measured = {
+        "summary": f"MAE {summary.cell('MAE', 'mask')} HU in the body, bone {summary.cell('MAE', 'bone')} HU, "
+        f"{len(main)} subjects never seen",
+        "protocol": _PROTOCOL,
+        "command": command,
+        "subjects": sorted(main),
+        "worst_subject": worst,
+        "weights_sha256": bundle.weights_sha256,
+        "tables": [
+            {
+                "reference": table.reference,
+                "models": {name: summary.to_json() for name, summary in table.summaries.items()},
+                "mae_by_subject": {
+                    name: {subject: report.value("MAE", "mask") for subject, report in reports.items()}
+                    for name, reports in table.reports.items()
+                },
+            }
+            for table in tables
+        ],
+    }
+    card = replace(bundle.card, measured=measured)
+    text = _readme(bundle, tables, worst, command)
+    save(card, bundle.networks, text, bundle.model.folder, {"docs/worst.png": _sheet(worst, *pictures[worst])})
+    return text
+
+
+def _sheet(subject: str, source: Image, predicted: Image, truth: Image) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "sheet.png")
+        panels = translation_panels(source, predicted, truth)
+        write_sheet(path, f"Worst test subject: {subject}", panels, axial_cuts(source.grid, 3), RESEARCH_USE)
+        return path.read_bytes()
+
+
+def _readme(bundle: Bundle, tables: Sequence[_Table], worst: str, command: str) -> str:
+    card = bundle.card
+    about = card.training["study"].get("about", {})
+    training = card.training
+    counts = training["subjects"]
+    lines = [
+        f"# {card.title}",
+        "",
+        f"**{RESEARCH_USE}** Every output is synthetic: it shows what such an input usually goes with, not a scan.",
+        "",
+        f"- Task: {card.task}; unit out: {', '.join(d.unit for d in card.targets.values())}",
+        f"- System: {training['system']} ({training['source']}), recipe `{training['recipe']}`",
+        f"- Valid for: {', '.join(card.validity['anatomy'])}; {about.get('sequence', 'sequence not stated')}",
+        f"- Spacing (left–right, front–back, head–foot): {_ranges(card.validity['spacing_mm'])} mm",
+        f"- Field of view: {_ranges(card.validity['extent_mm'])} mm",
+        f"- Data: {about.get('data', 'not stated')}",
+        f"- Data licence: {about.get('data_licence', 'not stated')}",
+        f"- Attribution: {about.get('attribution', 'not stated')}",
+        f"- Licence of the weights: {card.licence}",
+        f"- Trained on {counts['train']} subjects, best of {training['steps']} steps (step {training['best_step']}) "
+        f"chosen on {counts['validation']}, measured on {counts['test']} never seen; seed {training['study']['seed']}",
+        f"- Weights: {sum(p.numel() for n in bundle.networks.values() for p in n.parameters()):,} parameters, float16, "
+        f"sha256 `{bundle.weights_sha256}`",
+        f"- Trained by `{training['command']}`, measured by `{command}`",
+        "",
+        "## Measured errors",
+        "",
+        _PROTOCOL,
+        "",
+    ]
+    for table in tables:
+        lines += [f"### {table.reference}", "", model_table(table.summaries, _COLUMNS), ""]
+        subjects = sorted(next(iter(table.reports.values())))
+        lines += ["MAE (HU) of every subject:", "", "| |" + "|".join(subjects) + "|", "|---|" + "---:|" * len(subjects)]
+        for name, reports in table.reports.items():
+            cells = [f"{reports[subject].value('MAE', 'mask'):.1f}" for subject in subjects]
+            lines.append(f"|{name}|" + "|".join(cells) + "|")
+        lines.append("")
+    lines += [
+        f"The worst subject is {worst}:",
+        "",
+        "![worst test subject](docs/worst.png)",
+        "",
+        *([f"{about['remark']}", ""] if "remark" in about else []),
+        "## Departures from the paper",
+        "",
+        *(f"- {departure}" for departure in card.departures),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _ranges(limits: Sequence[Sequence[float]]) -> str:
+    return ", ".join(f"{low:g}–{high:g}" for low, high in limits)

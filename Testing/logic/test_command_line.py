@@ -1,0 +1,368 @@
+"""The command line: exit codes, errors of one sentence, JSON that parses, folders that are taken up again."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import MedGANLogic
+from MedGANLogic import __main__ as command_line
+from MedGANLogic.__main__ import main
+from MedGANLogic.bundle import WEIGHTS
+from MedGANLogic.catalogue import BUNDLES_VARIABLE, CARD, RESEARCH_USE
+from MedGANLogic.images import Image, read, write
+
+VERBS = ["models", "recipes", "check", "verify", "translate", "cohort pack", "train", "evaluate"]
+
+
+@pytest.fixture(autouse=True)
+def known_models(pristine_toy, monkeypatch):
+    """The toy can be named, and the machine's own models play no part."""
+    monkeypatch.setenv(BUNDLES_VARIABLE, str(pristine_toy.parent))
+
+
+@pytest.fixture
+def medgan(capsys):
+    """Run the command line and return its exit code, what it printed, and what it complained of."""
+
+    def run(*arguments):
+        try:
+            code = main([str(argument) for argument in arguments])
+        except SystemExit as left:
+            code = left.code
+        printed = capsys.readouterr()
+        return code, printed.out, printed.err
+
+    return run
+
+
+@pytest.fixture
+def out(tmp_path):
+    """An empty folder for results."""
+    folder = tmp_path / "out"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def folder_of_three(mr, tmp_path):
+    """Two good files, a broken one between them, and what is no image."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    write(mr, folder / "a.nii.gz")
+    (folder / "b.nii.gz").write_bytes(b"no image at all")
+    write(mr, folder / "c.nrrd")
+    (folder / "readme.txt").write_text("not an image")
+    return folder
+
+
+def one_sentence(complaint):
+    """Say whether a complaint is one line to a person, without a traceback."""
+    lines = [line for line in complaint.splitlines() if line.strip()]
+    return len(lines) == 1 and lines[0].startswith("medgan: ") and "Traceback" not in complaint
+
+
+def events_in(path):
+    text = path.read_text(encoding="utf-8")
+    assert text.endswith("\n")
+    return [json.loads(line) for line in text.splitlines()]
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_help(verb, medgan):
+    code, text, _ = medgan(*verb.split(), "--help")
+    assert code == 0
+    assert text.startswith(f"usage: medgan {verb}")
+
+
+def test_help_lists_every_verb_and_says_research_use(medgan):
+    code, text, _ = medgan("--help")
+    assert code == 0
+    assert RESEARCH_USE in text
+    assert all(f"  {verb.split()[0]} " in text for verb in VERBS)
+
+
+def test_version_is_the_packages(medgan):
+    assert medgan("--version")[:2] == (0, f"medgan {MedGANLogic.__version__}\n")
+
+
+@pytest.mark.parametrize("arguments", [[], ["dance"], ["translate"], ["models", "--colour"]])
+def test_misuse_exits_with_2(arguments, medgan):
+    code, _, complaint = medgan(*arguments)
+    assert code == 2
+    assert "usage: medgan" in complaint
+
+
+def test_models_are_listed_for_people_and_for_programs(medgan):
+    code, text, _ = medgan("models")
+    assert code == 0
+    assert "toy   A toy that has learnt nothing" in text
+    assert "not measured" in text
+    assert RESEARCH_USE in text
+    code, text, _ = medgan("models", "--json")
+    assert code == 0
+    toy = next(entry for entry in json.loads(text) if entry["name"] == "toy")
+    assert toy["inputs"]["mr"]["modality"] == "MR"
+    assert len(toy["sha256"]) == 64
+
+
+def test_recipes_are_listed_for_people_and_for_programs(medgan):
+    code, text, _ = medgan("recipes", "--json")
+    assert code == 0
+    listed = {entry["name"]: entry for entry in json.loads(text)}
+    assert "1611.07004" in listed["pix2pix"]["source"]
+    code, text, _ = medgan("recipes")
+    assert code == 0
+    assert all(entry["title"] in text for entry in listed.values())
+
+
+def test_check_speaks_to_people_and_to_programs(mr_file, ct_file, medgan):
+    assert medgan("check", "--model", "toy", mr_file)[0] == 0
+    code, text, _ = medgan("check", "--model", "toy", ct_file)
+    assert code == 2
+    assert text.startswith("error: the image looks like a CT in HU")
+    code, text, _ = medgan("check", "--model", "toy", "--json", ct_file)
+    assert code == 2
+    found = json.loads(text)
+    assert found[0]["level"] == "error"
+    assert found[0]["forceable"] is True
+
+
+def test_verify_tells_whole_from_broken(toy_folder, medgan):
+    code, text, _ = medgan("verify", toy_folder)
+    assert code == 0
+    assert "toy: whole; not one of the models shipped, sha256 " in text
+    (toy_folder / WEIGHTS).write_bytes(b"")
+    code, _, complaint = medgan("verify", toy_folder)
+    assert code == 2
+    assert one_sentence(complaint)
+    assert "differs from manifest.json" in complaint
+
+
+def test_translate_writes_the_result_and_where_it_is(mr_file, out, medgan):
+    code, text, _ = medgan("translate", "--model", "toy", "--device", "cpu", mr_file, out / "ct.nii.gz")
+    assert code == 0
+    assert text.startswith(f"{out / 'ct.nii.gz'}: 40×36×14 voxels in HU")
+    assert RESEARCH_USE in text
+    assert read(out / "ct.nii.gz", "HU").grid.matches(read(mr_file, "none").grid)
+
+
+def test_translate_prints_its_provenance_for_programs(mr_file, out, medgan):
+    code, text, _ = medgan("translate", "--model", "toy", "--json", mr_file, out / "ct.nii.gz")
+    assert code == 0
+    assert json.loads(text) == json.loads((out / "ct.medgan.json").read_text(encoding="utf-8"))
+
+
+def test_translate_keeps_to_a_mask(mr, mr_file, out, medgan):
+    inside = np.zeros(mr.voxels.shape, np.uint8)
+    inside[:, 20:] = 1
+    write(Image(inside, mr.affine, "label"), out / "mask.nii.gz")
+    arguments = ["--model", "toy", "--mask", out / "mask.nii.gz", mr_file, out / "ct.nii.gz"]
+    assert medgan("translate", *arguments)[0] == 0
+    result = read(out / "ct.nii.gz", "HU").voxels
+    assert (result[:, :20] == -1000).all()
+    assert np.ptp(result[:, 20:]) > 0
+
+
+@pytest.mark.parametrize(
+    ("model", "source", "target", "reason"),
+    [
+        ("toi", "mr.nii.gz", "ct.nii.gz", "no model 'toi': there are toy"),
+        ("toy", "nowhere.nii.gz", "ct.nii.gz", "nowhere.nii.gz does not exist"),
+        ("toy", "broken.nii.gz", "ct.nii.gz", "broken.nii.gz could not be read"),
+        ("toy", "cut.nii.gz", "ct.nii.gz", "cut.nii.gz is cut short"),
+        ("toy", "ct-as-input.nii.gz", "ct.nii.gz", "looks like a CT in HU"),
+        ("toy", "mr.nii.gz", "mr.nii.gz", "user data are never overwritten"),
+        ("toy", "mr.nii.gz", "ct.png", "must end in one of"),
+        ("toy", "mr.nii.gz", "nowhere/ct.nii.gz", "does not exist"),
+        ("toy", "empty", "ct.nii.gz", "holds no DICOM series"),
+    ],
+)
+def test_users_mistake_is_one_sentence_and_exit_code_2(model, source, target, reason, mr_file, ct_file, medgan):
+    folder = mr_file.parent
+    (folder / "broken.nii.gz").write_bytes(b"no image at all")
+    (folder / "cut.nii.gz").write_bytes(mr_file.read_bytes()[:-2000])
+    (folder / "empty").mkdir()
+    ct_file.rename(folder / "ct-as-input.nii.gz")
+    before = sorted(path.name for path in folder.iterdir())
+    code, _, complaint = medgan("translate", "--model", model, folder / source, folder / target)
+    assert code == 2
+    assert one_sentence(complaint), complaint
+    assert reason in complaint
+    assert sorted(path.name for path in folder.iterdir()) == before
+
+
+def test_device_that_is_not_there_is_one_sentence(mr_file, out, medgan):
+    code, _, complaint = medgan("translate", "--model", "toy", "--device", "cuda:99", mr_file, out / "ct.nii.gz")
+    assert code == 2
+    assert one_sentence(complaint)
+    assert "there is no cuda:99" in complaint
+
+
+def test_unit_of_the_input_is_checked(mr_file, out, medgan):
+    arguments = ["translate", "--model", "toy", "--input-unit", "HU", mr_file, out / "ct.nii.gz"]
+    code, _, complaint = medgan(*arguments)
+    assert code == 2
+    assert "--input-unit HU gives HU, toy reads none" in complaint
+
+
+def test_force_translates_the_wrong_modality_with_its_findings(ct_file, out, medgan):
+    arguments = ["translate", "--model", "toy", ct_file, out / "ct.nii.gz"]
+    assert "--force" in medgan(*arguments)[2]
+    code, _, complaint = medgan(*arguments, "--force")
+    assert code == 0
+    assert "error: the image looks like a CT in HU" in complaint
+    assert (out / "ct.nii.gz").exists()
+
+
+def test_broken_model_is_one_sentence(toy_folder, mr_file, out, medgan):
+    (toy_folder / CARD).write_text("{}")
+    code, _, complaint = medgan("translate", "--model", toy_folder, mr_file, out / "ct.nii.gz")
+    assert code == 2
+    assert one_sentence(complaint)
+
+
+def test_folder_goes_on_after_a_broken_file_and_is_taken_up_again(folder_of_three, mr, out, medgan, monkeypatch):
+    arguments = ["translate", "--model", "toy", folder_of_three, out]
+    code, text, complaint = medgan(*arguments)
+    assert code == 2
+    assert "medgan: b.nii.gz: " in complaint
+    assert "1 of 3 files could not be translated" in complaint
+    assert sorted(path.name for path in out.iterdir()) == ["a.medgan.json", "a.nii.gz", "c.medgan.json", "c.nrrd"]
+    first = (out / "a.nii.gz").stat().st_mtime_ns
+    write(mr, folder_of_three / "b.nii.gz")
+    code, text, _ = medgan(*arguments)
+    assert code == 0
+    assert text.count("done before") == 2
+    assert (out / "b.nii.gz").exists()
+    assert (out / "a.nii.gz").stat().st_mtime_ns == first
+
+
+@pytest.mark.parametrize("lost", ["a.nii.gz", "a.medgan.json"])
+def test_folder_repeats_what_is_not_whole(lost, folder_of_three, out, medgan):
+    arguments = ["translate", "--model", "toy", folder_of_three, out]
+    medgan(*arguments)
+    (out / lost).unlink()
+    _, text, _ = medgan(*arguments)
+    assert text.count("done before") == 1
+    assert (out / lost).exists()
+
+
+def test_folder_repeats_what_another_model_did(folder_of_three, out, toy_folder, saved_toy, medgan):
+    medgan("translate", "--model", "toy", folder_of_three, out)
+    other = saved_toy(toy_folder.parent / "other", name="other")
+    _, text, _ = medgan("translate", "--model", other, folder_of_three, out)
+    assert "done before" not in text
+    assert json.loads((out / "a.medgan.json").read_text())["model"] == "other"
+
+
+def test_events_end_with_the_result(mr_file, out, medgan):
+    events = out / "events.jsonl"
+    arguments = ["translate", "--model", "toy", "--events", events, mr_file, out / "ct.nii.gz"]
+    assert medgan(*arguments)[0] == 0
+    *progress, result = events_in(events)
+    assert [event["event"] for event in progress] == ["progress"] * len(progress)
+    assert progress[-1]["done"] == progress[-1]["total"] == 14
+    assert result["event"] == "result"
+    assert result["output"] == str(out / "ct.nii.gz")
+    assert result["provenance"]["synthetic"] is True
+
+
+@pytest.mark.parametrize("source", ["nowhere.nii.gz", "ct.nii.gz"])
+def test_events_end_with_the_error(source, ct_file, out, medgan):
+    events = out / "events.jsonl"
+    arguments = ["translate", "--model", "toy", "--events", events, ct_file.parent / source, out / "ct.nii.gz"]
+    code, _, complaint = medgan(*arguments)
+    assert code == 2
+    last = events_in(events)[-1]
+    assert last["event"] == "error"
+    assert last["text"] in complaint
+
+
+def test_cancelling_exits_with_130_and_leaves_nothing(mr_file, out, medgan, monkeypatch):
+    def cancel(*_step):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command_line.Reporter, "__call__", cancel)
+    code, _, complaint = medgan("translate", "--model", "toy", mr_file, out / "ct.nii.gz")
+    assert code == 130
+    assert one_sentence(complaint)
+    assert list(out.iterdir()) == []
+
+
+def test_evaluate_measures_hu(ct, out, medgan):
+    write(ct, out / "reference.nii.gz")
+    write(replace(ct, voxels=ct.voxels + 10), out / "prediction.nii.gz")
+    arguments = ["evaluate", "--unit", "HU", "--reference", out / "reference.nii.gz"]
+    arguments += ["--prediction", out / "prediction.nii.gz"]
+    code, text, _ = medgan(*arguments, "--json")
+    assert code == 0
+    rows = {(row["metric"], row["region"]): row["value"] for row in json.loads(text)["rows"]}
+    assert rows["MAE", "mask"] == pytest.approx(10)
+    assert rows["bias", "mask"] == pytest.approx(10)
+    code, text, _ = medgan(*arguments)
+    assert code == 0
+    assert "10.0" in text
+
+
+def test_evaluate_counts_inside_a_mask_alone(ct, out, medgan):
+    inside = np.zeros(ct.voxels.shape, np.uint8)
+    inside[:, 10:20, 10:20] = 1
+    write(ct, out / "reference.nii.gz")
+    write(replace(ct, voxels=np.where(inside, ct.voxels + 7, 3000)), out / "prediction.nii.gz")
+    write(Image(inside, ct.affine, "label"), out / "mask.nii.gz")
+    files = [arg for name in ("reference", "prediction", "mask") for arg in (f"--{name}", out / f"{name}.nii.gz")]
+    _, text, _ = medgan("evaluate", "--unit", "HU", "--json", *files)
+    rows = {(row["metric"], row["region"]): row["value"] for row in json.loads(text)["rows"]}
+    assert rows["MAE", "mask"] == pytest.approx(7)
+
+
+def test_evaluate_measures_labels(out, medgan):
+    true, predicted = np.zeros((1, 20, 20, 20), np.uint8), np.zeros((1, 20, 20, 20), np.uint8)
+    true[:, 5:15, 5:15, 5:15] = 3
+    predicted[:, 5:15, 5:15, 10:20] = 3
+    write(Image(true, np.eye(4), "label"), out / "reference.nrrd")
+    write(Image(predicted, np.eye(4), "label"), out / "prediction.nrrd")
+    files = [arg for name in ("reference", "prediction") for arg in (f"--{name}", out / f"{name}.nrrd")]
+    code, text, _ = medgan("evaluate", "--unit", "label", "--json", *files)
+    assert code == 0
+    rows = {(row["metric"], row["region"]): row["value"] for row in json.loads(text)["rows"]}
+    assert rows["Dice", "label 3"] == pytest.approx(0.5)
+
+
+def test_evaluate_refuses_another_grid_in_one_sentence(ct, out, medgan):
+    write(ct, out / "reference.nii.gz")
+    write(replace(ct, voxels=ct.voxels[:, 1:]), out / "prediction.nii.gz")
+    files = [arg for name in ("reference", "prediction") for arg in (f"--{name}", out / f"{name}.nii.gz")]
+    code, _, complaint = medgan("evaluate", "--unit", "HU", *files)
+    assert code == 2
+    assert one_sentence(complaint)
+    assert "another grid" in complaint
+
+
+def test_module_runs_as_a_program(mr_file, out, pristine_toy):
+    """From another folder, as a user would: exit code, result, no traceback."""
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(Path(MedGANLogic.__file__).parents[1]),
+        BUNDLES_VARIABLE: str(pristine_toy.parent),
+        "OMP_NUM_THREADS": "1",
+    }
+    shutil.copy(mr_file, out / "mr.nii.gz")
+    run = subprocess.run(
+        [sys.executable, "-m", "MedGANLogic", "translate", "--model", "toy", "mr.nii.gz", "ct.nii.gz"],
+        cwd=out,
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    assert "Traceback" not in run.stderr
+    assert sorted(path.name for path in out.iterdir()) == ["ct.medgan.json", "ct.nii.gz", "mr.nii.gz"]

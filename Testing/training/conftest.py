@@ -1,0 +1,106 @@
+"""A toy cohort: small limbs whose CT follows from their MR, as cases and as files with a table."""
+
+import csv
+from dataclasses import fields
+
+import numpy as np
+import pytest
+import torch
+
+from MedGANLogic.cohort import Case
+from MedGANLogic.domain import CT, MR
+from MedGANLogic.images import Image, write
+from MedGANLogic.study import Settings, Study
+
+SHAPE = (40, 36, 12)
+TOY = {"width": 4, "levels": 3, "patch": 32, "batch": 2, "steps": 20}
+PARTS = ("train", "train", "validation", "test")
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def _limb(seed):
+    """Return a limb's body and its MR signal, smooth and different for every seed."""
+    random = np.random.default_rng(seed)
+    i, j, k = np.meshgrid(*(np.linspace(-1, 1, n) for n in SHAPE), indexing="ij")
+    body = (i / 0.8) ** 2 + (j / 0.75) ** 2 < 1
+    phase = random.uniform(0, 2 * np.pi, 3)
+    texture = np.cos(4 * i + phase[0]) + np.cos(5 * j + phase[1]) + np.cos(2 * k + phase[2])
+    return body, 300 + 60 * texture
+
+
+@pytest.fixture(scope="session")
+def toy_case():
+    """Return a maker of cases; in the body CT is 4·MR - 1000 HU, in one corner the volumes do not agree."""
+
+    def make(subject, part, seed):
+        body, signal = _limb(seed)
+        volumes = {"mr": np.where(body, signal, 0), "ct": np.where(body, 4 * signal - 1000, -1000)}
+        valid = np.ones(SHAPE, bool)
+        valid[:12, :12] = False
+        stored = {role: np.rint(volume).astype(np.int16) for role, volume in volumes.items()}
+        return Case(subject, part, stored, {"mr": 1.0, "ct": 1.0}, valid, body, np.diag([2.0, 2.0, 4.0, 1.0]))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def toy_cases(toy_case):
+    return [toy_case(f"S{number}", part, number) for number, part in enumerate(PARTS)]
+
+
+@pytest.fixture(scope="session")
+def toy_study():
+    """Return a maker of MR-to-CT studies at toy width."""
+    known = {field.name for field in fields(Settings)}
+
+    def make(dimensions=2, neighbours=1, seed=0, **changes):
+        toy = {name: value for name, value in {**TOY, **changes}.items() if name in known}
+        return Study({"mr": MR}, {"ct": CT}, dimensions, neighbours, seed=seed, changes=toy)
+
+    return make
+
+
+@pytest.fixture(params=[(2, 0), (2, 1), (3, 0)], ids=["2D", "2.5D", "3D"])
+def study(request, toy_study):
+    return toy_study(*request.param)
+
+
+@pytest.fixture
+def toy_table(tmp_path):
+    """Return the path of a table of four subjects, their files beside it."""
+    affine = np.diag([2.0, 2.0, 4.0, 1.0])
+    with (tmp_path / "cohort.csv").open("w", newline="", encoding="utf-8") as stream:
+        table = csv.writer(stream)
+        table.writerow(["subject", "part", "mr", "ct"])
+        for number, part in enumerate(PARTS):
+            body, signal = _limb(number)
+            noise = np.random.default_rng(number).normal(0, 12, SHAPE)
+            ct = np.where(body, 4 * signal - 1000 + noise, -1000)
+            write(
+                Image(np.where(body, signal, 0)[None].astype(np.float32), affine, "none"), tmp_path / f"m{number}.nii"
+            )
+            write(Image(ct[None].astype(np.float32), affine, "HU"), tmp_path / f"c{number}.nii")
+            table.writerow([f"S{number}", part, f"m{number}.nii", f"c{number}.nii"])
+    return tmp_path / "cohort.csv"
+
+
+@pytest.fixture
+def packed_toy_cohort(tmp_path, toy_cases):
+    """Return a maker of packed cohorts for a study."""
+    from MedGANLogic.cohort import Row, pack
+
+    def make(study):
+        path = tmp_path / "toy.zip"
+        made = {case.subject: case for case in toy_cases}
+        rows = [Row(case.subject, case.part, {}) for case in toy_cases]
+        assert len(list(pack(rows, study, path, lambda row, _: made[row.subject]))) == len(rows)
+        return path
+
+    return make

@@ -1,0 +1,258 @@
+"""Batches: drawn from seed and number alone, inside the body, and input aligned with target.
+
+Most volumes here hold their own voxels' numbers, so that a patch tells where it was cut from.
+"""
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from MedGANLogic.cohort import Case, CohortError
+from MedGANLogic.domain import CT, MR, PET, Domain, FixedWindow
+from MedGANLogic.feeds import Augmentation, Batches, PairedPatches, Pool
+from MedGANLogic.study import Study
+from MedGANLogic.training import Loader
+
+SHAPE = (24, 20, 6)
+SECOND = 10_000
+NUMBER = Domain("CT", "HU", FixedWindow(0, 32767, body_above=0), background=0)
+PLAIN = Augmentation(mirror=False, quarter_turns=False, contrast=0)
+ALL = Augmentation(mirror=True, quarter_turns=True, contrast=0.3)
+BENT = Augmentation(mirror=True, quarter_turns=True, contrast=0.3, bent=1.0)
+
+
+def numbered(dimensions=2, neighbours=0, seconds=False):
+    inputs = {"here": NUMBER, "second": NUMBER} if seconds else {"here": NUMBER}
+    return Study(inputs, {"there": NUMBER}, dimensions, neighbours)
+
+
+@pytest.fixture
+def case():
+    voxels = (1 + np.arange(np.prod(SHAPE)).reshape(SHAPE)).astype(np.int16)
+    volumes = {"here": voxels, "there": voxels, "second": voxels + SECOND}
+    body = np.zeros(SHAPE, bool)
+    body[4:20, 5:15] = True
+    valid = np.ones(SHAPE, bool)
+    valid[:8, :9] = False
+    return Case("S", "train", volumes, dict.fromkeys(volumes, 1.0), valid, body, np.eye(4))
+
+
+def numbers(values):
+    """Return the voxel numbers that were stored, 0 for background, from values in the network's range."""
+    return np.rint((values.astype(np.float64) + 1) * 32767 / 2).astype(int)
+
+
+def places(values):
+    """Return the voxel indices (i, j, k) of values in the network's range."""
+    return np.stack(np.unravel_index(numbers(values) - 1, SHAPE))
+
+
+def drawn(study, case, patch, augmentation, count=40):
+    feed, pool = PairedPatches(1, (patch,) * study.dimensions, augmentation), Pool(study, [case])
+    batches = (feed.draw(pool, np.random.default_rng([0, number])) for number in range(count))
+    return [{name: array[0] for name, array in batch.items()} for batch in batches]
+
+
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_batch_n_follows_from_seed_and_n_alone(case, dimensions):
+    study = numbered(dimensions, neighbours=1)
+    feed = PairedPatches(2, (8,) * dimensions, BENT)
+
+    def loaded(first, workers, seed=5):
+        loader = Loader(SimpleNamespace(feed=feed), Pool(study, [case]), seed, torch.device("cpu"), workers)
+        return list(loader.batches(first, 6))
+
+    alone, by_two, later, other = loaded(0, 0), loaded(0, 2), loaded(3, 0), loaded(0, 0, seed=6)
+    assert len(alone) == len(by_two) == 6
+    for number, batch in enumerate(alone):
+        for name, value in batch.items():
+            assert torch.equal(value, by_two[number][name])
+            assert number < 3 or torch.equal(value, later[number - 3][name])
+            assert name == "weight" or not torch.equal(value, other[number][name])
+    assert not torch.equal(alone[0]["input"], alone[1]["input"])
+
+
+@pytest.mark.parametrize(("dimensions", "neighbours", "channels"), [(2, 0, 1), (2, 1, 3), (3, 1, 1)])
+def test_a_batch_has_the_studys_channels_and_the_networks_type(case, dimensions, neighbours, channels):
+    study = numbered(dimensions, neighbours)
+    patch = (4,) * dimensions
+    batch = Batches(PairedPatches(3, patch, BENT), Pool(study, [case]), 0)[0]
+    assert study.in_channels == channels
+    assert {name: tuple(value.shape) for name, value in batch.items()} == {
+        "input": (3, channels, *patch),
+        "target": (3, 1, *patch),
+        "weight": (3, 1, *patch),
+    }
+    assert all(value.dtype == torch.float32 and value.is_contiguous() for value in batch.values())
+
+
+@pytest.mark.parametrize(("dimensions", "size"), [(2, 7), (2, 8), (3, 4), (3, 5)])
+def test_patches_are_whole_blocks_around_a_voxel_of_the_body(case, dimensions, size):
+    patch = (size, size, size if dimensions == 3 else 1)
+    starts = set()
+    for one in drawn(numbered(dimensions), case, size, PLAIN):
+        # Slices come first in a patch, last in the volume.
+        found = places(one["input"][0])
+        found = np.moveaxis(found, 1, 3) if dimensions == 3 else found[..., None]
+        start = found[:, 0, 0, 0]
+        assert (found == start[:, None, None, None] + np.indices(patch)).all()
+        starts.add(tuple(start))
+        last = np.array(SHAPE) - patch
+        assert (start >= 0).all()
+        assert (start <= last).all()
+        if all(0 < s < end for s, end in zip(start, last, strict=True) if end):
+            centre = tuple(start + np.array(patch) // 2)
+            assert case.body[centre]
+            assert case.valid[centre]
+    assert len(starts) > 20
+
+
+def test_neighbours_are_the_slices_beside_and_the_last_one_stands_in_for_those_beyond(case):
+    offsets = np.array([-2, -1, 0, 1, 2])
+    middles, orders = set(), set()
+    for one in drawn(numbered(neighbours=2, seconds=True), case, 6, ALL, count=80):
+        middle = places(one["target"][0])
+        first = places(one["input"][:5])
+        slices = first[2].min(axis=(1, 2))
+        assert (first[2] == slices[:, None, None]).all()
+        k = middle[2, 0, 0]
+        expected = np.clip(k + offsets, 0, SHAPE[2] - 1).tolist()
+        assert slices.tolist() in (expected, expected[::-1])
+        # In the plane every channel shows the same place, and the second input follows in the same order.
+        assert (first[:2] == middle[:2, None]).all()
+        assert (numbers(one["input"][5:]) == numbers(one["input"][:5]) + SECOND).all()
+        middles.add(int(k))
+        orders.add(slices.tolist() == expected)
+    assert middles == set(range(SHAPE[2]))
+    assert orders == {True, False}
+
+
+def test_without_mirroring_neighbours_keep_their_order(case):
+    for one in drawn(numbered(neighbours=1), case, 6, PLAIN):
+        assert (np.diff(places(one["input"])[2, :, 0, 0]) >= 0).all()
+
+
+@pytest.mark.parametrize("augmentation", [ALL, BENT], ids=["mirrored and turned", "bent"])
+@pytest.mark.parametrize(("dimensions", "neighbours"), [(2, 0), (2, 1), (3, 0)])
+def test_input_and_target_stay_aligned_under_augmentation(case, dimensions, neighbours, augmentation):
+    for one in drawn(numbered(dimensions, neighbours), case, 6, augmentation):
+        assert np.array_equal(one["input"][neighbours if dimensions == 2 else 0], one["target"][0])
+
+
+def test_mirrors_and_quarter_turns_all_happen(case):
+    directions = set()
+    for one in drawn(numbered(3), case, 4, ALL, count=200):
+        index = places(one["input"][0])
+        steps = [index[:, 1, 0, 0] - index[:, 0, 0, 0], index[:, 0, 1, 0] - index[:, 0, 0, 0]]
+        steps.append(index[:, 0, 0, 1] - index[:, 0, 0, 0])
+        directions.add(tuple(np.concatenate(steps).tolist()))
+    # Two orders of the axes in the plane, and either way along each of the three.
+    assert len(directions) == 2 * 2**3
+
+
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_a_voxel_counts_where_it_is_valid_and_nowhere_else(case, dimensions):
+    counted = set()
+    for one in drawn(numbered(dimensions), case, 6, ALL):
+        valid = case.valid[tuple(places(one["input"][0]))]
+        assert ((one["weight"][0] > 0) == valid).all()
+        counted |= set(valid.ravel().tolist())
+    assert counted == {True, False}
+
+
+def test_a_bent_voxel_that_mixes_only_invalid_ones_does_not_count(case):
+    everywhere = replace(case, valid=np.zeros(SHAPE, bool))
+    everywhere.valid[12, 10] = True
+    for one in drawn(numbered(), everywhere, 8, BENT):
+        assert 0 < (one["weight"] > 0).sum() <= 9
+        assert (one["weight"] >= 0).all()
+
+
+@pytest.mark.parametrize(("dimensions", "size"), [(2, 32), (3, 32)])
+def test_a_patch_larger_than_the_volume_is_padded_with_background_that_does_not_count(case, dimensions, size):
+    low_air = replace(NUMBER, background=7.0)
+    study = replace(numbered(dimensions), inputs={"here": low_air}, targets={"there": NUMBER})
+    (one,) = drawn(study, case, size, PLAIN, count=1)
+    values, target, weight = numbers(one["input"][0]), numbers(one["target"][0]), one["weight"][0]
+    rows, columns = (slice((size - length) // 2, (size - length) // 2 + length) for length in SHAPE[:2])
+    place = (rows, columns) if dimensions == 2 else (slice(13, 19), rows, columns)
+    outside = np.ones(values.shape, bool)
+    outside[place] = False
+    assert (values[outside] == 7).all()
+    assert (target[outside] == 0).all()
+    assert not weight[outside].any()
+    assert weight[place].any()
+    volume = case.volumes["here"]
+    shown = values[place]
+    assert any(np.array_equal(shown, volume[:, :, k]) for k in range(6)) or np.array_equal(
+        shown, np.moveaxis(volume, 2, 0)
+    )
+
+
+@pytest.mark.parametrize("plane", ["sagittal", "coronal", "axial"])
+def test_patches_lie_in_the_studys_plane(case, plane):
+    study = replace(numbered(), plane=plane)
+    stack = {"sagittal": 0, "coronal": 1, "axial": 2}[plane]
+    for one in drawn(study, case, 5, PLAIN, count=5):
+        index = places(one["input"][0])
+        assert [len(np.unique(axis)) for axis in index] == [1 if axis == stack else 5 for axis in range(3)]
+
+
+@pytest.fixture
+def three_roles():
+    study = Study({"mr": MR, "ct": CT}, {"pet": PET, "mr2": MR}, neighbours=0)
+    random = np.random.default_rng(0)
+    body = np.zeros(SHAPE, bool)
+    body[3:21, 3:17] = True
+    inside = {"mr": (200, 900), "ct": (-200, 900), "pet": (1, 9), "mr2": (200, 900)}
+    air = {"mr": 0, "ct": -1000, "pet": 0, "mr2": 0}
+    volumes = {role: np.where(body, random.integers(*inside[role], SHAPE), air[role]).astype(np.int16) for role in air}
+    return study, Case("S", "train", volumes, dict.fromkeys(air, 1.0), np.ones(SHAPE, bool), body, np.eye(4))
+
+
+def test_contrast_changes_inputs_without_unit_and_nothing_else(three_roles):
+    study, case = three_roles
+    steady = drawn(study, case, 10, replace(ALL, contrast=0), count=10)
+    shaken = drawn(study, case, 10, replace(ALL, contrast=0.3), count=10)
+    for before, after in zip(steady, shaken, strict=True):
+        assert np.abs(before["input"][0] - after["input"][0]).max() > 0.01
+        assert np.array_equal(before["input"][1], after["input"][1])
+        assert np.array_equal(before["target"], after["target"])
+        assert np.array_equal(before["weight"], after["weight"])
+
+
+def test_contrast_keeps_air_black_and_the_order_of_brightness(three_roles):
+    study, case = three_roles
+    for one in drawn(study, case, 20, replace(ALL, contrast=0.5), count=10):
+        mr, ct = one["input"]
+        assert (mr[ct < -0.98] == -1).all()
+        assert np.abs(mr).max() <= 1
+    before, after = (drawn(study, case, 20, replace(PLAIN, contrast=c), count=1)[0]["input"][0] for c in (0, 0.5))
+    assert (np.diff(after.ravel()[np.argsort(before.ravel(), kind="stable")]) >= -1e-6).all()
+
+
+def test_values_reach_the_network_through_the_domains_window(three_roles):
+    study, case = three_roles
+    (one,) = drawn(study, case, 40, PLAIN, count=1)
+    shown = one["input"][1][8:32, 10:30]
+    hu = (shown + 1) / 2 * (3071 + 1024) - 1024
+    assert any(np.abs(hu - case.volumes["ct"][:, :, k]).max() < 0.01 for k in range(SHAPE[2]))
+
+
+def test_every_subject_is_drawn_as_often_as_any_other(case):
+    small = replace(case, body=np.zeros(SHAPE, bool))
+    small.body[12, 10, 3] = True
+    pool = Pool(numbered(), [case, replace(small, volumes={**case.volumes, "there": 0 * case.volumes["there"]})])
+    feed = PairedPatches(1, (4, 4), PLAIN)
+    draws = [feed.draw(pool, np.random.default_rng([1, number]))["target"] for number in range(200)]
+    assert 70 < sum(bool((target == -1).all()) for target in draws) < 130
+
+
+def test_a_pool_without_subjects_or_agreement_is_refused(case):
+    with pytest.raises(CohortError, match="train"):
+        Pool(numbered(), [])
+    with pytest.raises(CohortError, match="subject S"):
+        Pool(numbered(), [replace(case, valid=np.zeros(SHAPE, bool))])
