@@ -150,9 +150,9 @@ def prepare(row: Row, study: Study, place: Place | None = None) -> Case:
     """Bring one subject's volumes onto one grid: that of the first input, axes nearest to R, A, S, study's spacing.
 
     Other volumes are resampled to it (linear), or brought there by ``place``; what is outside of the body is set to
-    background in each, as in prediction. A voxel is valid where every volume has a value and all agree that it is
-    body, or that it is not: a table, another field of view or another posture teach nothing. The result is cropped to
-    the body.
+    background in each, as in prediction. Inside of the inputs' body a voxel is valid where every volume has a value
+    and all agree that it is body: another field of view or posture teach nothing. Outside of it the targets are
+    background as well: where the body ends is what the input shows. The result is cropped to the body.
     """
     images = {role: read(file, study.domains[role].unit) for role, file in row.files.items()}
     for role, image in images.items():
@@ -162,18 +162,21 @@ def prepare(row: Row, study: Study, place: Place | None = None) -> Case:
     grid = Orientation.nearest(first.affine).apply_to_grid(first.grid)
     if study.spacing_mm:
         grid = grid.with_spacing(study.spacing_mm)
-    volumes, bodies = {}, []
+    volumes, bodies = {}, {}
     seen = np.ones(grid.shape, bool)
     for role, domain in study.domains.items():
         placed, known = place(role, images[role], grid) if place else as_it_lies(images[role], grid, domain)
         seen &= known
         placed, body = without_surroundings(placed, domain)
         volumes[role] = placed.voxels[0]
-        bodies.append(body)
-    body, nobody = np.logical_and.reduce(bodies), ~np.logical_or.reduce(bodies)
+        bodies[role] = body
+    body = np.logical_and.reduce(list(bodies.values()))
+    outside = ~np.logical_or.reduce([bodies[role] for role in study.inputs])
+    for role, domain in study.targets.items():
+        volumes[role] = np.where(outside, np.float32(domain.background), volumes[role])
     if not (body & seen).any():
         raise CohortError(f"subject {row.subject}: its volumes share no body: are they of one frame of reference?")
-    return _stored(row, volumes, seen & (body | nobody), body, grid, PLANES[study.plane])
+    return _stored(row, volumes, (seen & body) | outside, body, grid, PLANES[study.plane])
 
 
 def _stored(row: Row, volumes: Mapping[str, Array], valid: Array, body: Array, grid: Grid, stack: int) -> Case:

@@ -113,7 +113,9 @@ def measure(
         progress(done, len(tested))
     tables = [_Table(_AS_GIVEN, given)]
     if aligner is not None:
-        tables.append(_Table(_REGISTERED.format(name=aligner.card.name, sha256=aligner.model.sha256[:12]), moved))
+        tables.append(
+            _Table(_REGISTERED.format(name=aligner.card.training["system"], sha256=aligner.model.sha256[:12]), moved)
+        )
     return _written(bundle, tables, pictures, command)
 
 

@@ -143,6 +143,22 @@ def test_whole_numbers_of_an_8_bit_mr_are_no_label_map(mr: Image) -> None:
     assert not errors(MR_MODEL, replace(mr, voxels=eight_bit))
 
 
+def test_flat_background_below_zero_does_not_make_an_mr_a_label_map(mr: Image) -> None:
+    eight_bit = np.clip(mr.voxels * (255 / mr.voxels.max()), 0, 255).astype(np.int16)
+    eight_bit[eight_bit < 10] = -100
+    padded = np.pad(eight_bit[0], ((60, 60), (60, 60), (0, 0)), constant_values=-100)
+    assert not errors(MR_MODEL, image(padded))
+
+
+def test_mr_with_tissue_where_an_offset_ct_is_empty_passes(mr: Image) -> None:
+    """Most of it lies between 850 and 1200 as in a CT with 1024 added, and bright vessels stand for its bone."""
+    muscle = (mr.voxels > 250) & (mr.voxels < 450)
+    voxels = np.where(muscle, 1000, mr.voxels)
+    voxels[:, :38] = np.where(muscle, 600, mr.voxels)[:, :38]
+    voxels[0, 40:42, 40:50] = 1500
+    assert not errors(MR_MODEL, replace(mr, voxels=voxels))
+
+
 def test_ct_is_refused_by_an_mr_model(ct: Image) -> None:
     assert "looks like a CT in HU: mr-model reads MR" in only(errors(MR_MODEL, replace(ct, unit="none")))
 

@@ -313,6 +313,17 @@ def test_uncompressed_file_is_read_and_refused_when_cut_short(suffix: str, tmp_p
         read(path, "HU")
 
 
+def test_nrrd_whose_header_ends_in_its_encoding_is_read_and_refused_when_cut_short(tmp_path: Path) -> None:
+    path = tmp_path / "a.nrrd"
+    values = np.full(60, 0x0A0A, dtype="<i2")  # looks like the empty line behind a header
+    header = b"NRRD0004\ntype: short\ndimension: 3\nsizes: 3 4 5\nendian: little\nencoding: gzip\n\n"
+    path.write_bytes(header + gzip.compress(values.tobytes(), compresslevel=0))
+    np.testing.assert_array_equal(read(path, "HU").voxels.ravel(order="F"), values)
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(ImageError, match="cut short or damaged"):
+        read(path, "HU")
+
+
 @pytest.mark.parametrize("suffix", [".nii.gz", ".nrrd", ".mha"])
 def test_damaged_byte_is_noticed_by_the_checksum(suffix: str, volume: Image, tmp_path: Path) -> None:
     path = tmp_path / f"a{suffix}"

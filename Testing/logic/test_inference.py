@@ -186,16 +186,16 @@ def test_network_that_copies_gives_the_volume_back_whatever_the_plan(dimensions,
     assert np.abs(copied - volume).max() < 1e-5
 
 
-@pytest.mark.parametrize(("dimensions", "shape", "tight"), [(2, (3, 160, 160), 4), (3, (32, 40, 160), 12)])
+@pytest.mark.parametrize(("dimensions", "shape", "tight"), [(2, (3, 160, 160), 4), (3, (24, 24, 192), 10)])
 def test_random_network_differs_at_the_seams_alone_whatever_the_plan(dimensions, shape, tight):
-    """A network that pads with zeros sees its window's edge: blending keeps that to 8 % of the image's spread."""
+    """A network that pads with zeros sees its window's edge: blending keeps that to 5 % of the image's spread."""
     volume, network = smooth(shape), random_unet(dimensions)
     whole, plenty = through(network, volume, pass_of(dimensions), memory_bytes=1e10)
     cut, few = through(network, volume, pass_of(dimensions), memory_bytes=tight * MIB)
     windows = [int(account.split()[1]) for account in (plenty, few)]
     assert windows[1] >= 3 * windows[0]
     difference = np.abs(cut - whole)
-    assert difference.mean() < 0.08 * whole.std()
+    assert difference.mean() < 0.05 * whole.std()
     assert np.median(difference) < 1e-5
 
 
