@@ -321,9 +321,9 @@ def test_nothing_that_a_card_names_is_imported_or_run(toy_folder, tmp_path):
     run = subprocess.run(
         [sys.executable, "-c", code, str(toy_folder)],
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=True,
-        env={**os.environ, "PYTHONPATH": path},
+        env={**os.environ, "PYTHONPATH": path, "PYTHONUTF8": "1"},
     )
     assert "'trap.Net' is not allowed" in run.stdout
     assert run.stdout.strip().endswith("False False")

@@ -21,10 +21,10 @@ def python(code, *arguments, path=PACKAGE.parent):
     run = subprocess.run(
         [sys.executable, "-c", code, *map(str, arguments)],
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
         cwd=path,
-        env={**environment, "PYTHONPATH": str(path)},
+        env={**environment, "PYTHONPATH": str(path), "PYTHONUTF8": "1"},
     )
     assert run.returncode == 0, run.stderr
     return run.stdout

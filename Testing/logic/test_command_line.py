@@ -353,13 +353,14 @@ def test_module_runs_as_a_program(mr_file, out, pristine_toy):
         "PYTHONPATH": str(Path(MedGANLogic.__file__).parents[1]),
         BUNDLES_VARIABLE: str(pristine_toy.parent),
         "OMP_NUM_THREADS": "1",
+        "PYTHONUTF8": "1",
     }
     shutil.copy(mr_file, out / "mr.nii.gz")
     run = subprocess.run(
         [sys.executable, "-m", "MedGANLogic", "translate", "--model", "toy", "mr.nii.gz", "ct.nii.gz"],
         cwd=out,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         env=environment,
         check=False,
     )

@@ -28,7 +28,7 @@ from MedGANLogic.experiment import (
     paced,
     train,
 )
-from MedGANLogic.feeds import Pool
+from MedGANLogic.feeds import Augmentation, Pool
 from MedGANLogic.recipe import Term, build, cosine
 from MedGANLogic.recipes import load
 from MedGANLogic.study import Study
@@ -46,6 +46,7 @@ from MedGANLogic.training import (
 )
 
 CPU = torch.device("cpu")
+STEADY = Augmentation(mirror=False, quarter_turns=False, contrast=0.0)
 LOG = "log.jsonl"
 WEIGHTS = f"{BUNDLE}/models/weights.safetensors"
 
@@ -165,14 +166,23 @@ def test_a_log_line_that_was_cut_short_is_written_again(toy):
     assert_ended_alike(whole, cut)
 
 
-def test_the_log_never_lacks_a_step_that_is_not_taken_again(toy):
+def test_a_step_is_told_before_it_is_saved_so_that_no_log_lacks_it(toy_study, toy_cases, tmp_path):
+    study = toy_study()
+    recipe = build(load("l1"), study)
+    state = start(recipe, CPU)
+    for progress in fit(state, recipe, study, toy_cases, Pace(5, 5, 1), tmp_path, lambda _: 1.0):
+        saved = checkpoint(tmp_path)["step"] if (tmp_path / CHECKPOINT).exists() else 0
+        assert saved == progress.step - 1
+    assert checkpoint(tmp_path)["step"] == 5
+
+
+def test_every_validation_and_tenth_step_is_logged_once(toy):
     experiment = toy("run")
-    every = Pace(steps=6, validate_every=1, save_every=1)
-    for progress in islice(train(experiment, every, None, False), 5):
-        last_logged = logged(experiment)[-1]["step"]
-        assert last_logged == progress.step
-        saved = checkpoint(experiment.folder)["step"] if (experiment.folder / CHECKPOINT).exists() else 0
-        assert saved <= last_logged
+    run(experiment, Pace(steps=13, validate_every=4, save_every=1))
+    assert [line["step"] for line in logged(experiment)] == [4, 8, 10, 12, 13]
+    assert [line["step"] for line in logged(experiment) if "validation" in line] == [4, 8, 12, 13]
+    losses = ["discriminator/0 called_real", "discriminator/1 called_fake"]
+    assert [line["step"] for line in logged(experiment) if set(losses) <= set(line)] == [10, 13]
 
 
 def test_a_finished_run_that_is_resumed_leaves_the_same_bundle(toy):
@@ -512,6 +522,7 @@ def test_resumed_schedules_go_on_from_where_they_were(toy, monkeypatch):
 def factor_of_learning(name, study, cases, steps, folder):
     """Return by what factor the error of what predicts falls on the pair that it is trained on."""
     recipe = build(load(name), study)
+    recipe = replace(recipe, feed=replace(recipe.feed, augmentation=STEADY))
     state = start(recipe, CPU)
 
     def error():
