@@ -177,13 +177,16 @@ def test_prepared_values_are_those_of_their_place_in_the_world(prepared, role):
     assert np.abs(error[deep]).max() < allowed
 
 
-def test_what_both_volumes_show_is_valid_and_nothing_else(prepared):
+def test_in_the_body_what_both_volumes_show_is_valid_and_outside_of_it_everything(prepared):
     case, place, _ = prepared
     deep, height = in_ellipse(place, -6), np.abs(place[2])
     assert case.valid[deep & (height < CT_HALF_HEIGHT_MM - 3)].all()
     assert case.body[deep & (height < CT_HALF_HEIGHT_MM - 3)].all()
-    assert not case.valid[height > CT_HALF_HEIGHT_MM + 1].any()
-    assert (height > CT_HALF_HEIGHT_MM + 1).any()
+    beyond = in_ellipse(place, -6) & (height > CT_HALF_HEIGHT_MM + 1)
+    assert beyond.any()
+    assert not case.valid[beyond].any()
+    # Where the input shows no body the target is known: background.
+    assert case.valid[~in_ellipse(place, 6)].all()
 
 
 @pytest.mark.parametrize("role", ROLES)
