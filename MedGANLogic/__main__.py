@@ -5,6 +5,7 @@ imported by the verbs that need it, so that ``--help`` and ``models`` answer at 
 """
 
 import argparse
+import io
 import json
 import shlex
 import sys
@@ -22,30 +23,22 @@ from MedGANLogic.errors import MedGANError
 class Reporter:
     """Tells how far a piece of work is: a bar with time left on a terminal, and lines of JSON in an events file."""
 
-    def __init__(self, what: str, events: Path | None = None) -> None:
+    def __init__(self, what: str, options: argparse.Namespace) -> None:
         from tqdm import tqdm
 
         self._bar = tqdm(desc=what, total=None, disable=None, unit="", leave=False, dynamic_ncols=True, delay=0.5)
-        self._events = events
+        self._options = options
         self._began = time.monotonic()
 
     def __call__(self, done: int, total: int) -> None:
         self._bar.total = total
         self._bar.update(done - self._bar.n)
-        elapsed = time.monotonic() - self._began
-        self.event(
-            event="progress", done=done, total=total, seconds_left=round(elapsed / max(done, 1) * (total - done), 1)
-        )
+        left = (time.monotonic() - self._began) / max(done, 1) * (total - done)
+        _event(self._options, event="progress", done=done, total=total, seconds_left=round(left, 1))
 
     def say(self, text: str) -> None:
         """Show a few words behind the bar."""
         self._bar.set_postfix_str(text, refresh=False)
-
-    def event(self, **event: Any) -> None:
-        """Append one event to the events file, if there is one."""
-        if self._events is not None:
-            with self._events.open("a", encoding="utf-8") as stream:
-                stream.write(json.dumps(event) + "\n")
 
     def close(self) -> None:
         """Take the bar away."""
@@ -54,19 +47,33 @@ class Reporter:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb and return the exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A Western Windows pipe has no arrow; a question mark is better than no answer.
+            stream.reconfigure(errors="replace")
     options = _parser().parse_args(arguments)
     try:
         code: int = options.run(options)
     except MedGANError as error:
-        print(f"medgan: {error}", file=sys.stderr)
-        return 2
+        return _failed(options, str(error), 2)
     except OSError as error:
-        print(f"medgan: {error}", file=sys.stderr)
-        return 1
+        return _failed(options, str(error), 1)
     except KeyboardInterrupt:
-        print("medgan: cancelled; nothing half-written is left", file=sys.stderr)
-        return 130
+        return _failed(options, "cancelled; nothing half-written is left", 130)
     return code
+
+
+def _failed(options: argparse.Namespace, text: str, code: int) -> int:
+    print(f"medgan: {text}", file=sys.stderr)
+    _event(options, event="error", text=text, code=code)
+    return code
+
+
+def _event(options: argparse.Namespace, **event: Any) -> None:
+    """Append one event to the events file, if the user gave one."""
+    if getattr(options, "events", None):
+        with Path(options.events).open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(event) + "\n")
 
 
 def _models(options: argparse.Namespace) -> int:
@@ -151,64 +158,61 @@ def _verify(options: argparse.Namespace) -> int:
 
 def _translate(options: argparse.Namespace) -> int:
     from MedGANLogic.bundle import open_bundle
-    from MedGANLogic.images import SUFFIXES
 
     source, output = Path(options.input), Path(options.output)
     bundle = open_bundle(catalogue.find(options.model))
-    files = sorted(f for f in source.iterdir() if f.name.endswith(SUFFIXES)) if source.is_dir() else []
+    files = _images_in(source) if source.is_dir() else []
     if not files:
-        return _translate_one(options, bundle, source, output)
+        provenance = _translate_one(options, bundle, source, output)
+        if options.json:
+            print(json.dumps(provenance, indent=2))
+        return 0
     output.mkdir(parents=True, exist_ok=True)
-    failed = 0
+    done, failed = [], 0
     for number, file in enumerate(files, start=1):
-        target = output / file.name
-        if _is_done(target, bundle.model.sha256):
-            print(f"[{number}/{len(files)}] {file.name}: done before")
-            continue
+        print(f"[{number}/{len(files)}] {file.name}", file=sys.stderr)
         try:
-            print(f"[{number}/{len(files)}] {file.name}", flush=True)
-            _translate_one(options, bundle, file, target)
+            done.append(_translate_one(options, bundle, file, output / file.name))
         except MedGANError as error:
             failed += 1
-            print(f"medgan: {file.name}: {error}", file=sys.stderr)
+            _failed(options, f"{file.name}: {error}", 2)
+    if options.json:
+        print(json.dumps(done, indent=2))
     if failed:
         raise MedGANError(f"{failed} of {len(files)} files could not be translated; the others are in {output}")
     return 0
 
 
-def _is_done(output: Path, model_sha256: str) -> bool:
-    """Say whether a folder's run has this result already, by this very model: so that it can be taken up again."""
-    from MedGANLogic.inference.translate import sidecar_of
+def _images_in(folder: Path) -> list[Path]:
+    """Return a folder's volumes by name; none where it is a DICOM series. Hidden files are left alone."""
+    from MedGANLogic.images import SUFFIXES
 
-    try:
-        said = json.loads(sidecar_of(output).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return output.exists() and said.get("model_sha256") == model_sha256
+    names = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+    return [path for path in names if path.name.lower().endswith(SUFFIXES)]
 
 
-def _translate_one(options: argparse.Namespace, bundle: Any, source: Path, output: Path) -> int:
-    from MedGANLogic.inference.translate import translate_file
+def _translate_one(options: argparse.Namespace, bundle: Any, source: Path, output: Path) -> dict[str, Any]:
+    """Translate one file, unless the same was asked before and is there: so that a folder's run can be taken up."""
+    from MedGANLogic.inference.translate import asked, finished, translate_file
 
-    reporter = Reporter(source.name, options.events and Path(options.events))
+    before = finished(output, asked(bundle, str(source), options.mask, options.input_unit, options.force))
+    if before is not None:
+        print(f"{output}: done before", file=sys.stderr)
+        return before
+    reporter = Reporter(source.name, options)
     try:
         provenance = translate_file(
             bundle, str(source), str(output), options.device, options.mask, options.input_unit, options.force, reporter
         )
-    except MedGANError as error:
-        reporter.event(event="error", text=str(error))
-        raise
     finally:
         reporter.close()
     for finding in provenance["findings"]:
         print(f"{finding['level']}: {finding['text']}", file=sys.stderr)
-    reporter.event(event="result", output=str(output), provenance=provenance)
-    if options.json:
-        print(json.dumps(provenance, indent=2))
-    else:
+    _event(options, event="result", output=str(output), provenance=provenance)
+    if not options.json:
         shape = "×".join(map(str, provenance["shape"]))
         print(f"{output}: {shape} voxels in {provenance['unit']}, {provenance['seconds']:.1f} s. {RESEARCH_USE}")
-    return 0
+    return provenance
 
 
 def _cohort_pack(options: argparse.Namespace) -> int:
@@ -219,7 +223,7 @@ def _cohort_pack(options: argparse.Namespace) -> int:
     study = _study(options)
     made = partial(aligned, bundle=open_bundle(catalogue.find(options.align))) if options.align else prepare
     rows = read_table(Path(options.cohort), list(study.domains))
-    reporter = Reporter("packing")
+    reporter = Reporter("packing", options)
     for done, case in enumerate(pack(rows, study, Path(options.out), made), start=1):
         reporter(done, len(rows))
         reporter.say(case.subject)
@@ -272,20 +276,20 @@ def _train(options: argparse.Namespace) -> int:
     packed = cohort
     if cohort.suffix == ".csv":
         packed = folder / experiment.COHORT
-        if not packed.exists():
-            reporter = Reporter("packing")
+        if not (options.resume and packed.exists()):
+            reporter = Reporter("packing", options)
             for done, total in experiment.pack_table(cohort, study, packed):
                 reporter(done, total)
             reporter.close()
     what = experiment.Experiment(recipe, study, packed, folder, choose_device(options.device), _command())
     pace = options.minutes if options.minutes else experiment.paced(options.steps or experiment.steps_of(recipe, study))
-    reporter = Reporter("training", options.events and Path(options.events))
+    reporter = Reporter("training", options)
     score = float("nan")
     for progress in experiment.train(what, pace, begin, options.resume):
         reporter(progress.step, progress.steps)
         if progress.score is not None:
             score = progress.score
-            reporter.event(event="validation", step=progress.step, mean_absolute_error=score)
+            _event(options, event="validation", step=progress.step, mean_absolute_error=score)
             if not sys.stderr.isatty():
                 left = (progress.steps - progress.step) * progress.seconds_per_step / 60
                 print(
@@ -307,7 +311,7 @@ def _measure(options: argparse.Namespace) -> int:
     from MedGANLogic.bundle import open_bundle
     from MedGANLogic.measure import measure
 
-    reporter = Reporter("measuring")
+    reporter = Reporter("measuring", options)
     others = {name: open_bundle(catalogue.read(Path(path))) for name, path in options.compare}
     aligner = open_bundle(catalogue.read(Path(options.align))) if options.align else None
     bundle = open_bundle(catalogue.read(Path(options.bundle)))
@@ -330,7 +334,7 @@ def _evaluate(options: argparse.Namespace) -> int:
 def _demo(options: argparse.Namespace) -> int:
     from MedGANLogic.demo import demo
 
-    reporter = Reporter("translating")
+    reporter = Reporter("translating", options)
     text = demo(Path(options.out), options.input and Path(options.input), options.model, reporter)
     reporter.close()
     print(text)

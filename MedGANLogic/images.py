@@ -5,6 +5,7 @@ writing and interpolation (its points are LPS, its arrays KJI: both stay in this
 used, so that the command line starts at once and a packed cohort trains on a machine that lacks it.
 """
 
+import hashlib
 import itertools
 import os
 import re
@@ -278,6 +279,11 @@ def write(image: Image, path: str | os.PathLike[str]) -> None:
     partial = path.with_name(f".{path.name.removesuffix(suffix)}.partial-{os.getpid()}{suffix}")
     try:
         sitk.WriteImage(output, str(partial), useCompression=suffix != ".nii")
+        # ITK says nothing when the disk is full, and reads what is missing as zeros.
+        if not np.array_equal(
+            sitk.GetArrayViewFromImage(sitk.ReadImage(str(partial))), sitk.GetArrayViewFromImage(output)
+        ):
+            raise ImageError(f"{path} could not be written whole: is the disk full?")
         partial.replace(path)
     except RuntimeError as error:
         raise ImageError(f"{path} could not be written: {_itk_reason(error)}") from error
@@ -285,6 +291,20 @@ def write(image: Image, path: str | os.PathLike[str]) -> None:
         raise ImageError(f"{path} could not be written: {error.strerror}") from error
     finally:
         partial.unlink(missing_ok=True)
+
+
+def fingerprint(path: Path) -> str:
+    """Return the SHA-256 of a file, or of the names and files of a folder. Raises ImageError where it is missing."""
+    digest = hashlib.sha256()
+    try:
+        for file in sorted(path.iterdir()) if path.is_dir() else [path]:
+            if file.is_file():
+                with file.open("rb") as stream:
+                    digest.update(file.name.encode() if path.is_dir() else b"")
+                    digest.update(hashlib.file_digest(stream, "sha256").digest())
+    except OSError as error:
+        raise ImageError(f"{path} could not be read: {error.strerror}") from error
+    return digest.hexdigest()
 
 
 def suffix_of(path: Path) -> str:

@@ -17,7 +17,17 @@ from MedGANLogic.catalogue import RESEARCH_USE, Model, find
 from MedGANLogic.check import Finding, check, refuse
 from MedGANLogic.domain import Domain, Scale
 from MedGANLogic.errors import MedGANError
-from MedGANLogic.images import Grid, Image, ImageError, Orientation, read, suffix_of, without_surroundings, write
+from MedGANLogic.images import (
+    Grid,
+    Image,
+    ImageError,
+    Orientation,
+    fingerprint,
+    read,
+    suffix_of,
+    without_surroundings,
+    write,
+)
 from MedGANLogic.inference.predict import Progress, Volume, predict, silent
 from MedGANLogic.passes import slices_back, slices_first
 
@@ -124,7 +134,7 @@ def translate_file(
     """Translate a file or DICOM folder into a file; return the provenance, also written beside it as JSON.
 
     ``bundle`` is a model's name, a bundle's folder, or an opened bundle. The output appears only when it is whole;
-    beside ``ct.nii.gz`` stands ``ct.medgan.json``. Raises what ``read``, ``translate`` and ``write`` raise.
+    beside ``ct.nii.gz`` stands ``ct.nii.gz.medgan.json``. Raises what ``read``, ``translate`` and ``write`` raise.
     """
     opened = bundle if isinstance(bundle, Bundle) else open_bundle(find(bundle))
     output = Path(output_path)
@@ -135,7 +145,8 @@ def translate_file(
         raise ImageError(f"--input-unit {input_unit} gives {image.unit}, {opened.card.name} reads {domain.unit}")
     mask = read(mask_path, "label") if mask_path else None
     done = translate(opened, image, device, mask, force, progress)
-    provenance = {**done.provenance, "input": str(input_path), "output": str(output_path)}
+    request = asked(opened, input_path, mask_path, input_unit, force)
+    provenance = {**done.provenance, "input": str(input_path), "output": str(output_path), "asked": request}
     sidecar = sidecar_of(output)
     partial = sidecar.with_name(f".{sidecar.name}.partial-{os.getpid()}")
     try:
@@ -149,9 +160,31 @@ def translate_file(
     return provenance
 
 
+def asked(
+    bundle: Bundle, input_path: str, mask_path: str | None, input_unit: str | None, force: bool
+) -> dict[str, Any]:
+    """Return what a result follows from: the same answer means the same result."""
+    return {
+        "model_sha256": bundle.model.sha256,
+        "input_sha256": fingerprint(Path(input_path)),
+        "mask_sha256": fingerprint(Path(mask_path)) if mask_path else None,
+        "input_unit": input_unit,
+        "force": force,
+    }
+
+
+def finished(output: Path, request: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the provenance of an output that is there and followed from the same request; else None."""
+    try:
+        said = json.loads(sidecar_of(output).read_text(encoding="utf-8"))
+        return dict(said) if output.is_file() and said["asked"] == request else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
 def sidecar_of(output: Path) -> Path:
-    """Return where a result's provenance stands: beside ``ct.nii.gz``, ``ct.medgan.json``."""
-    return output.with_name(output.name[: -len(suffix_of(output))] + ".medgan.json")
+    """Return where a result's provenance stands: beside ``ct.nii.gz``, ``ct.nii.gz.medgan.json``."""
+    return output.with_name(output.name + ".medgan.json")
 
 
 def _refuse_place(output: Path, sources: Sequence[Path]) -> None:

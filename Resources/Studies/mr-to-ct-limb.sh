@@ -19,7 +19,7 @@ train() { # RUN COHORT ARGUMENTS…: begin, go on, or leave alone what is done
 }
 
 [ -e "$runs/rigid.zip" ] || "$medgan" cohort pack --study "$study.toml" --cohort "$study.csv" --out "$runs/rigid.zip"
-train "$runs/first" "$runs/rigid.zip" --recipe l1 --steps 3000
+train "$runs/first" "$runs/rigid.zip" --recipe l1 --steps 2400
 [ -e "$runs/aligned.zip" ] || "$medgan" cohort pack --study "$study.toml" --cohort "$study.csv" \
     --align "$runs/first/bundle" --out "$runs/aligned.zip"
 train "$runs/l1" "$runs/aligned.zip" --recipe l1 --from "$runs/first/bundle" --steps 5000 &

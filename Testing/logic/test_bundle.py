@@ -428,7 +428,7 @@ def test_monai_gives_the_very_same_voxels(pristine_toy, mr_file, tmp_path):
     assert np.array_equal(ours.voxels, theirs.voxels)
     assert np.ptp(ours.voxels) > 50
     assert ours.grid.matches(theirs.grid)
-    assert (tmp_path / "theirs.medgan.json").exists()
+    assert (tmp_path / "theirs.nii.gz.medgan.json").exists()
 
 
 def test_monai_finds_all_the_metadata_that_it_requires(pristine_toy):

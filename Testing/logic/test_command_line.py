@@ -156,7 +156,7 @@ def test_translate_writes_the_result_and_where_it_is(mr_file, out, medgan):
 def test_translate_prints_its_provenance_for_programs(mr_file, out, medgan):
     code, text, _ = medgan("translate", "--model", "toy", "--json", mr_file, out / "ct.nii.gz")
     assert code == 0
-    assert json.loads(text) == json.loads((out / "ct.medgan.json").read_text(encoding="utf-8"))
+    assert json.loads(text) == json.loads((out / "ct.nii.gz.medgan.json").read_text(encoding="utf-8"))
 
 
 def test_translate_keeps_to_a_mask(mr, mr_file, out, medgan):
@@ -230,36 +230,41 @@ def test_broken_model_is_one_sentence(toy_folder, mr_file, out, medgan):
 
 def test_folder_goes_on_after_a_broken_file_and_is_taken_up_again(folder_of_three, mr, out, medgan, monkeypatch):
     arguments = ["translate", "--model", "toy", folder_of_three, out]
-    code, text, complaint = medgan(*arguments)
+    code, _, complaint = medgan(*arguments)
     assert code == 2
     assert "medgan: b.nii.gz: " in complaint
     assert "1 of 3 files could not be translated" in complaint
-    assert sorted(path.name for path in out.iterdir()) == ["a.medgan.json", "a.nii.gz", "c.medgan.json", "c.nrrd"]
+    assert sorted(path.name for path in out.iterdir()) == [
+        "a.nii.gz",
+        "a.nii.gz.medgan.json",
+        "c.nrrd",
+        "c.nrrd.medgan.json",
+    ]
     first = (out / "a.nii.gz").stat().st_mtime_ns
     write(mr, folder_of_three / "b.nii.gz")
-    code, text, _ = medgan(*arguments)
+    code, _, complaint = medgan(*arguments)
     assert code == 0
-    assert text.count("done before") == 2
+    assert complaint.count("done before") == 2
     assert (out / "b.nii.gz").exists()
     assert (out / "a.nii.gz").stat().st_mtime_ns == first
 
 
-@pytest.mark.parametrize("lost", ["a.nii.gz", "a.medgan.json"])
+@pytest.mark.parametrize("lost", ["a.nii.gz", "a.nii.gz.medgan.json"])
 def test_folder_repeats_what_is_not_whole(lost, folder_of_three, out, medgan):
     arguments = ["translate", "--model", "toy", folder_of_three, out]
     medgan(*arguments)
     (out / lost).unlink()
-    _, text, _ = medgan(*arguments)
-    assert text.count("done before") == 1
+    _, _, complaint = medgan(*arguments)
+    assert complaint.count("done before") == 1
     assert (out / lost).exists()
 
 
 def test_folder_repeats_what_another_model_did(folder_of_three, out, toy_folder, saved_toy, medgan):
     medgan("translate", "--model", "toy", folder_of_three, out)
     other = saved_toy(toy_folder.parent / "other", name="other")
-    _, text, _ = medgan("translate", "--model", other, folder_of_three, out)
-    assert "done before" not in text
-    assert json.loads((out / "a.medgan.json").read_text())["model"] == "other"
+    _, _, complaint = medgan("translate", "--model", other, folder_of_three, out)
+    assert "done before" not in complaint
+    assert json.loads((out / "a.nii.gz.medgan.json").read_text())["model"] == "other"
 
 
 def test_events_end_with_the_result(mr_file, out, medgan):
@@ -366,4 +371,4 @@ def test_module_runs_as_a_program(mr_file, out, pristine_toy):
     )
     assert run.returncode == 0, run.stderr
     assert "Traceback" not in run.stderr
-    assert sorted(path.name for path in out.iterdir()) == ["ct.medgan.json", "ct.nii.gz", "mr.nii.gz"]
+    assert sorted(path.name for path in out.iterdir()) == ["ct.nii.gz", "ct.nii.gz.medgan.json", "mr.nii.gz"]

@@ -20,12 +20,12 @@ def test_the_phantom_is_translated_drawn_and_measured(toy_folder, tmp_path, caps
         "true_ct.nii.gz",
         "tissues.nii.gz",
         "synthetic_ct.nii.gz",
-        "synthetic_ct.medgan.json",
+        "synthetic_ct.nii.gz.medgan.json",
         "sheet.png",
         "errors.txt",
     }
     assert read(out / "synthetic_ct.nii.gz", "HU").grid.matches(read(out / "mr.nii.gz", "none").grid)
-    assert json.loads((out / "synthetic_ct.medgan.json").read_text())["synthetic"] is True
+    assert json.loads((out / "synthetic_ct.nii.gz.medgan.json").read_text())["synthetic"] is True
     assert "MAE" in told
     assert "medgan translate" in told
     assert str(out / "sheet.png") in told
@@ -34,5 +34,9 @@ def test_the_phantom_is_translated_drawn_and_measured(toy_folder, tmp_path, caps
 def test_ones_own_image_is_translated_and_drawn_without_truth(toy_folder, mr_file, tmp_path, capsys):
     out = tmp_path / "mine"
     assert main(["demo", "--model", str(toy_folder), "--input", str(mr_file), "--out", str(out)]) == 0
-    assert {path.name for path in out.iterdir()} == {"synthetic_ct.nii.gz", "synthetic_ct.medgan.json", "sheet.png"}
+    assert {path.name for path in out.iterdir()} == {
+        "synthetic_ct.nii.gz",
+        "synthetic_ct.nii.gz.medgan.json",
+        "sheet.png",
+    }
     assert "Errors against" not in capsys.readouterr().out

@@ -29,7 +29,7 @@ class StridedUNet(Network):
     """Translate (B, in_channels, *size) in [-1, 1] to (B, out_channels, *size) in [-1, 1]; size a multiple of 2^levels.
 
     ``width``, 2·, 4·, 8·width, then 8·width to the bottom; batch norm except in the first convolution, the bottleneck
-    and the output; dropout .5 on the three innermost decoder levels that have a skip (the noise); tanh
+    and the output; dropout .5 on the three innermost decoder levels (the noise); tanh
     (Isola et al. 2017, arXiv:1611.07004; norm placement from the authors' released code).
     """
 
@@ -46,7 +46,7 @@ class StridedUNet(Network):
                 dimensions,
                 widths[level] * (1 if level == levels - 1 else 2),
                 widths[level - 1],
-                dropped=levels - 4 <= level - 1 < levels - 1 and level < levels - 1,
+                dropped=level >= levels - 3,
             )
             for level in range(levels - 1, 0, -1)
         )
