@@ -5,6 +5,7 @@ writing and interpolation (its points are LPS, its arrays KJI: both stay in this
 used, so that the command line starts at once and a packed cohort trains on a machine that lacks it.
 """
 
+import gzip
 import hashlib
 import itertools
 import os
@@ -265,8 +266,8 @@ def write(image: Image, path: str | os.PathLike[str]) -> None:
 
     HU are rounded to whole numbers and stored as int16, labels as the smallest integer that holds them, all else as
     float32. ``facts["notes"]`` goes into the header as one line of 79 ASCII characters at most: NIfTI has room for no
-    more, and MHA breaks on what is more. Raises ImageError for a suffix that is not one of ``SUFFIXES``, for HU and
-    labels that are no numbers, and where the file cannot be written.
+    more, and MHA breaks on what is more. Raises ImageError for a suffix that is not one of ``SUFFIXES``, for
+    voxels that are NaN or infinite, and where the file cannot be written whole.
     """
     import SimpleITK as sitk
 
@@ -280,9 +281,8 @@ def write(image: Image, path: str | os.PathLike[str]) -> None:
     try:
         sitk.WriteImage(output, str(partial), useCompression=suffix != ".nii")
         # ITK says nothing when the disk is full, and reads what is missing as zeros.
-        if not np.array_equal(
-            sitk.GetArrayViewFromImage(sitk.ReadImage(str(partial))), sitk.GetArrayViewFromImage(output)
-        ):
+        stored = sitk.ReadImage(str(partial))
+        if not np.array_equal(sitk.GetArrayViewFromImage(stored), sitk.GetArrayViewFromImage(output)):
             raise ImageError(f"{path} could not be written whole: is the disk full?")
         partial.replace(path)
     except RuntimeError as error:
@@ -317,8 +317,8 @@ def suffix_of(path: Path) -> str:
 
 def _stored(image: Image) -> Array:
     voxels = image.voxels[0] if image.voxels.shape[0] == 1 else np.moveaxis(image.voxels, 0, -1)
-    if image.unit in ("HU", "label") and not np.isfinite(voxels).all():
-        # An integer cannot say NaN: it would be stored as 0, which is water.
+    if not np.isfinite(voxels).all():
+        # An integer cannot say NaN, and ITK reads it from a NIfTI file as 0, which is water.
         raise ImageError(f"{(~np.isfinite(voxels)).mean():.2%} of the voxels are NaN or infinite: nothing was written")
     if image.unit == "HU":
         return np.clip(np.rint(voxels), -32768, 32767).astype(np.int16)
@@ -339,7 +339,32 @@ def _read_file(path: Path) -> Any:
     reader.ReadImageInformation()
     _refuse_too_large(path, reader.GetSize(), reader.GetNumberOfComponents())
     _refuse_damaged(path, reader)
-    return reader.Execute()
+    image = reader.Execute()
+    if reader.GetImageIOFromFileName(str(path)) == "NiftiImageIO" and image.GetNumberOfComponentsPerPixel() == 1:
+        return _with_nan(path, reader, image)
+    return image
+
+
+def _with_nan(path: Path, reader: Any, image: Any) -> Any:
+    """Put NaN back where a NIfTI file has no number: ITK reads 0 there, which is water in HU."""
+    import SimpleITK as sitk
+
+    stored = {"16": "f4", "64": "f8"}.get(reader.GetMetaData("datatype"))
+    if stored is None:
+        return image
+    opener = gzip.open if path.name.lower().endswith(".gz") else open
+    with opener(path, "rb") as stream:
+        content = stream.read()
+    order = "<" if int.from_bytes(content[:4], "little") in (348, 540) else ">"
+    start, count = int(float(reader.GetMetaData("vox_offset"))), image.GetNumberOfPixels()
+    missing = ~np.isfinite(np.frombuffer(content, order + stored, count, start))
+    if not missing.any():
+        return image
+    voxels = sitk.GetArrayFromImage(image)
+    voxels[missing.reshape(voxels.shape)] = np.nan
+    whole = sitk.GetImageFromArray(voxels, isVector=False)
+    whole.CopyInformation(image)
+    return whole
 
 
 def _read_series(folder: Path) -> Any:

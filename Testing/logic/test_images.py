@@ -675,3 +675,19 @@ class TestSolidBody:
         assert (cleaned.voxels[:, ~body] == CT.background).all()
         np.testing.assert_array_equal(cleaned.voxels[:, body], image.voxels[:, body])
         assert (body == leg).mean() > 0.999
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+@pytest.mark.parametrize("kind", ["<f4", ">f4", "<f8"])
+def test_a_voxel_of_a_nifti_file_that_is_no_number_is_none_after_reading(
+    suffix: str, kind: str, tmp_path: Path
+) -> None:
+    voxels = np.random.default_rng(0).normal(size=(5, 6, 7)).astype(kind)
+    voxels[1, 2, 3], voxels[0, 0, 1] = np.nan, np.inf
+    header = nibabel.Nifti1Header(endianness=kind[0])
+    header.set_data_dtype(kind)
+    nibabel.save(nibabel.Nifti1Image(voxels, np.diag([1, 2, 3, 1]), header), tmp_path / f"holed{suffix}")
+    found = read(tmp_path / f"holed{suffix}", "none").voxels[0]
+    assert np.argwhere(~np.isfinite(found)).tolist() == [[0, 0, 1], [1, 2, 3]]
+    there = np.isfinite(voxels)
+    assert np.array_equal(found[there], voxels[there])

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import SimpleITK
 
 from MedGANLogic.cohort import CohortError, Row, pack, packed_study, prepare, read_table, roles_of, unpack
 from MedGANLogic.domain import CT, MR
@@ -225,9 +226,9 @@ def test_volumes_without_common_body_are_refused(oblique_pair, tmp_path):
 
 
 def test_a_volume_with_missing_values_is_refused(oblique_pair, tmp_path):
-    holed = np.full((1, 20, 20, 20), 100, np.float32)
-    holed[0, 3, 3, 3] = np.nan
-    write(Image(holed, np.eye(4), "none"), tmp_path / "holed.nrrd")
+    holed = np.full((20, 20, 20), 100, np.float32)
+    holed[3, 3, 3] = np.nan
+    SimpleITK.WriteImage(SimpleITK.GetImageFromArray(holed), str(tmp_path / "holed.nrrd"))
     with pytest.raises(CohortError, match="S1: mr"):
         prepare(
             Row("S1", "train", {**oblique_pair.files, "mr": tmp_path / "holed.nrrd"}), Study({"mr": MR}, {"ct": CT})
