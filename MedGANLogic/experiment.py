@@ -26,8 +26,8 @@ from MedGANLogic.bundle import Bundle, describe, rounded, save
 from MedGANLogic.catalogue import Card, Model, sha256
 from MedGANLogic.check import QUANTILES, contrast
 from MedGANLogic.cohort import Case, pack, packed_study, read_table, unpack
-from MedGANLogic.inference.predict import predict
-from MedGANLogic.inference.translate import from_network, to_network
+from MedGANLogic.images import Image
+from MedGANLogic.inference.cases import predict_case
 from MedGANLogic.recipe import ExponentialAverage, Networks, Recipe, build
 from MedGANLogic.recipes import load
 from MedGANLogic.study import Study
@@ -116,23 +116,14 @@ def train(experiment: Experiment, pace: Pace | float, start_from: Bundle | None,
 
 def mean_absolute_error(networks: Networks, recipe: Recipe, study: Study, cases: Sequence[Case]) -> float:
     """Return the mean over subjects of the MAE of the first target, in its unit, where the case is valid body."""
-    return float(np.mean([_case_error(case, _predicted(networks, recipe, study, case), study) for case in cases]))
+    errors = [_case_error(case, predict_case(recipe.passes, networks, study, case), study) for case in cases]
+    return float(np.mean(errors))
 
 
-def _predicted(networks: Networks, recipe: Recipe, study: Study, case: Case) -> NDArray[np.float32]:
-    """Predict a packed case as the user's prediction would: same passes, same windows. (I, J, K) in the unit."""
-    role, domain = next(iter(study.targets.items()))
-    volumes = {name: to_network(case.image(name, of), of, study.plane)[0] for name, of in study.inputs.items()}
-    device = next(networks[recipe.passes[0].network].parameters()).device
-    prediction = predict(recipe.passes, networks, volumes, device)
-    image = from_network(prediction.volumes[role], case.grid, domain, study.plane)
-    return np.asarray(image.voxels[0], np.float32)
-
-
-def _case_error(case: Case, predicted: NDArray[np.float32], study: Study) -> float:
+def _case_error(case: Case, predicted: Image, study: Study) -> float:
     role = next(iter(study.targets))
     truth = case.in_unit(role, case.volumes[role])
-    return float(np.abs(predicted - truth)[case.valid & case.body].mean())
+    return float(np.abs(predicted.voxels[0] - truth)[case.valid & case.body].mean())
 
 
 def _begin_from(recipe: Recipe, bundle: Bundle) -> None:
@@ -247,8 +238,8 @@ class _Monitor:
 
     def score(self, networks: Networks) -> float:
         study = self.experiment.study
-        predicted = [_predicted(networks, self.recipe, study, case) for case in self.cases]
-        self.sample = self._side_by_side(self.cases[0], predicted[0])
+        predicted = [predict_case(self.recipe.passes, networks, study, case) for case in self.cases]
+        self.sample = self._side_by_side(self.cases[0], predicted[0].voxels[0])
         return float(np.mean([_case_error(c, p, study) for c, p in zip(self.cases, predicted, strict=True)]))
 
     def show(self, progress: Progress) -> None:

@@ -77,7 +77,7 @@ def test_a_measured_bundle_says_how_far_off_it_was_on_whom(trained, toy_table, c
     ] * 2
     for expected in ("Research use only", "S3", "Nobody et al. 2026", "intensity look-up", weights, "docs/worst.png"):
         assert expected in text
-    assert text.strip() == (trained / "README.md").read_text().strip()
+    assert text.strip() == (trained / "README.md").read_text(encoding="utf-8").strip()
     assert (trained / "docs" / "worst.png").stat().st_size > 1000
 
 
