@@ -26,7 +26,8 @@ class Augmentation:
     ``contrast`` is the standard deviation of the logarithm of a gamma and of a gain; a volume with a fixed unit (HU,
     SUV) keeps its values, because there a value means something. ``bent`` is the share of patches that are turned by
     any angle and stretched along either axis of the slice by up to ``stretch`` (a share); it interpolates, so the
-    others stay as they are.
+    others stay as they are. ``narrowed`` is the share of patches that show only a part, at least four tenths of each
+    edge, as if the field of view ended there: what a network knows of bone from its surroundings must not be all.
     """
 
     mirror: bool = True
@@ -34,6 +35,7 @@ class Augmentation:
     contrast: float = 0.1
     bent: float = 0.0
     stretch: float = 0.12
+    narrowed: float = 0.0
 
 
 class Pool:
@@ -107,7 +109,7 @@ class PairedPatches:
         }
         if study.dimensions == 2:
             stack = {name: volume[:, 0] for name, volume in stack.items()}
-        return chance.bent({name: np.ascontiguousarray(volume) for name, volume in stack.items()})
+        return chance.narrowed(chance.bent({name: np.ascontiguousarray(volume) for name, volume in stack.items()}))
 
 
 class _Chance:
@@ -122,6 +124,8 @@ class _Chance:
         self.is_bent = bool(rng.random() < augmentation.bent)
         self.angle = float(rng.uniform(-np.pi / 4, np.pi / 4))
         self.stretches = np.exp(rng.uniform(-augmentation.stretch, augmentation.stretch, 2)).tolist()
+        self.is_narrowed = bool(rng.random() < augmentation.narrowed)
+        self.view = [((1 - edge) * place, edge) for edge, place in rng.uniform([0.4, 0], [1, 1], (2, 2))]
         self.gamma, self.gain = (float(factor) for factor in np.exp(rng.normal(0.0, augmentation.contrast, 2)))
 
     def placed(self, patch: Array) -> Array:
@@ -143,6 +147,19 @@ class _Chance:
             moved = grid_sample(plane, grid, mode="bilinear", padding_mode=padding, align_corners=False)
             bent[name] = moved.reshape(volume.shape).numpy()
         return bent
+
+    def narrowed(self, stack: dict[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
+        """Leave only a part of the patch, the rest of the input at the low end of the range, and of no weight."""
+        if not self.is_narrowed:
+            return stack
+        rows, columns = (
+            slice(round(begin * length), round((begin + edge) * length))
+            for (begin, edge), length in zip(self.view, stack["weight"].shape[-2:], strict=True)
+        )
+        shown = np.zeros(stack["weight"].shape[-2:], bool)
+        shown[rows, columns] = True
+        narrowed = {"input": np.where(shown, stack["input"], np.float32(-1)), "weight": stack["weight"] * shown}
+        return {**stack, **narrowed}
 
     def shaded(self, role: str, study: Study, scale: Scale, values: Array) -> NDArray[np.float32]:
         scaled = scale.to_network(values)

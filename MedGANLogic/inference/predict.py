@@ -108,7 +108,8 @@ def _run_plan(
 ) -> dict[str, Volume]:
     shape = volumes[one.reads[0]].shape
     padding = [(0, whole - length) for whole, length in zip(planned.padded, shape, strict=True)]
-    padded = [np.pad(volumes[name], padding, mode="edge") for name in one.reads]
+    # What lies beyond the image is dark, as where a patch of training reached beyond it.
+    padded = [np.pad(volumes[name], padding, constant_values=-1) for name in one.reads]
     weights = planned.weights()
     total = np.zeros((len(one.writes), *planned.padded), np.float32)
     counted = np.zeros(planned.padded, np.float32)

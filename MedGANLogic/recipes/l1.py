@@ -32,7 +32,7 @@ def recipe(study: Study) -> Recipe:
         title="L1 network (baseline, no adversary)",
         source="arXiv:1505.04597",
         networks={"generator": generator, "generator_average": deepcopy(generator)},
-        feed=PairedPatches(settings.batch, study.patch_shape(settings.patch), Augmentation(bent=0.5)),
+        feed=PairedPatches(settings.batch, study.patch_shape(settings.patch), Augmentation(bent=0.5, narrowed=0.4)),
         phases=(Phase(settings.steps, Paired, (player,)),),
         passes=(study.whole_volume("generator_average", multiple=2**settings.levels),),
         departures=(

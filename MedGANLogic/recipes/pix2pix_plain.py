@@ -48,7 +48,7 @@ def recipe(study: Study) -> Recipe:
             "discriminator": discriminator,
             "generator_average": deepcopy(generator),
         },
-        feed=PairedPatches(settings.batch, study.patch_shape(settings.patch), Augmentation(bent=0.5)),
+        feed=PairedPatches(settings.batch, study.patch_shape(settings.patch), Augmentation(bent=0.5, narrowed=0.4)),
         phases=(Phase(settings.steps, Paired, players),),
         passes=(study.whole_volume("generator_average", multiple=2**settings.levels),),
         departures=(
