@@ -256,3 +256,22 @@ def test_a_pool_without_subjects_or_agreement_is_refused(case):
         Pool(numbered(), [])
     with pytest.raises(CohortError, match="subject S"):
         Pool(numbered(), [replace(case, valid=np.zeros(SHAPE, bool))])
+
+
+def test_a_narrowed_patch_shows_a_part_of_what_it_would_have_shown(case):
+    feed, pool = PairedPatches(2, (8, 8), PLAIN), Pool(numbered(), [case])
+    narrow = PairedPatches(2, (8, 8), replace(PLAIN, narrowed=1.0))
+    smaller = 0
+    for number in range(20):
+        whole = feed.draw(pool, np.random.default_rng([0, number]))
+        part = narrow.draw(pool, np.random.default_rng([0, number]))
+        # Both draw the same numbers for the first patch only: the second one follows other chances.
+        shown = part["input"][0] != -1
+        rows, columns = (np.flatnonzero(shown[0].any(axis=axis)) for axis in (1, 0))
+        assert min(len(rows), len(columns)) >= 3
+        assert shown[0][rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].all()
+        assert np.array_equal(part["input"][0][shown], whole["input"][0][shown])
+        assert np.array_equal(part["target"][0], whole["target"][0])
+        assert np.array_equal(part["weight"][0], np.where(shown, whole["weight"][0], 0))
+        smaller += not shown.all()
+    assert smaller > 10
