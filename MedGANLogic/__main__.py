@@ -5,8 +5,10 @@ imported by the verbs that need it, so that ``--help`` and ``models`` answer at 
 """
 
 import argparse
+import contextlib
 import io
 import json
+import os
 import shlex
 import sys
 import time
@@ -56,6 +58,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code: int = options.run(options)
     except MedGANError as error:
         return _failed(options, str(error), 2)
+    except BrokenPipeError:
+        # Whoever read has gone (``| head``): nobody is left to be told.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except OSError as error:
         return _failed(options, str(error), 1)
     except KeyboardInterrupt:
@@ -65,7 +71,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _failed(options: argparse.Namespace, text: str, code: int) -> int:
     print(f"medgan: {text}", file=sys.stderr)
-    _event(options, event="error", text=text, code=code)
+    with contextlib.suppress(OSError):  # the events file may be what failed
+        _event(options, event="error", text=text, code=code)
     return code
 
 
@@ -98,7 +105,8 @@ def _model_text(model: Model) -> str:
     lines = [
         f"{card.name}   {card.title}",
         f"  task      {card.task}: {domains(card.inputs)} → {domains(card.targets)}",
-        f"  valid     {', '.join(card.validity.get('anatomy', [])) or 'anatomy not stated'}",
+        f"  valid     {', '.join(card.validity.get('anatomy', [])) or 'anatomy not stated'}; spacing "
+        f"{' × '.join(f'{low:g}–{high:g}' for low, high in card.validity.get('spacing_mm', [])) or 'not stated'} mm",
         f"  measured  {card.measured.get('summary', 'not measured')}",
         f"  trained   {card.training.get('system')}, on {card.training.get('subjects', {}).get('train')} subjects",
         f"  licence   {card.licence}",

@@ -36,7 +36,8 @@ def recipe(study: Study) -> Recipe:
         phases=(Phase(settings.steps, Paired, (player,)),),
         passes=(study.whole_volume("generator_average", multiple=2**settings.levels),),
         departures=(
-            "regression instead of segmentation, L1 loss, batch norm, padding [assumed]",
+            "regression instead of segmentation, L1 loss, batch norm, padding, half resolution [assumed]",
+            "patches mirrored, turned, bent, narrowed, contrast of MR jittered; no elastic deformation [assumed]",
             *study.departures(PUBLISHED),
         ),
     )

@@ -53,6 +53,7 @@ def recipe(study: Study) -> Recipe:
         passes=(study.whole_volume("generator_average", multiple=2**settings.levels),),
         departures=(
             "a plain U-Net without dropout and with a linear output in place of U256 [assumed]",
+            "patches at native resolution: mirrored, turned, bent, narrowed, contrast of MR jittered [assumed]",
             "first levels 32 channels wide (paper: 64), batches of 12 (paper: 1), cosine rate [assumed]",
             "predicts with an exponential average (.998) of the generator's weights [assumed]",
             *study.departures(PUBLISHED),

@@ -372,3 +372,11 @@ def test_module_runs_as_a_program(mr_file, out, pristine_toy):
     assert run.returncode == 0, run.stderr
     assert "Traceback" not in run.stderr
     assert sorted(path.name for path in out.iterdir()) == ["ct.nii.gz", "ct.nii.gz.medgan.json", "mr.nii.gz"]
+
+
+def test_events_that_cannot_be_written_are_said_in_one_sentence(mr_file, out, medgan):
+    events = out / "no-such-folder" / "events.jsonl"
+    code, _, complaint = medgan("translate", "--model", "toy", "--events", events, mr_file, out / "ct.nii.gz")
+    assert code == 1
+    assert one_sentence(complaint)
+    assert not (out / "ct.nii.gz").exists()
