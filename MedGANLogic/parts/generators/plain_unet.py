@@ -62,6 +62,12 @@ class PlainUNet(Network):
         for module in self.modules():
             if isinstance(module, nn.Conv2d | nn.Conv3d):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+        # At first all places of a neighbourhood get the same: no checkerboard has to be unlearnt (arXiv:1707.02937).
+        with torch.no_grad():
+            alike = self.spread.weight[:: 2**dimensions].repeat_interleave(2**dimensions, dim=0)
+            self.spread.weight.copy_(alike)
         # The first answers are near the middle of the window, whatever the input.
         nn.init.normal_(self.output.weight, std=0.02)
 
