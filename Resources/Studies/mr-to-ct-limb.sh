@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Train, align, train again and measure the shipped model, from the images to the card.
-# Usage: Resources/Studies/mr-to-ct-limb.sh FOLDER_OF_MEDGAN [RUNS]. Run it again after a break: it goes on.
+# Usage, from the top level: Resources/Studies/mr-to-ct-limb.sh FOLDER_OF_MEDGAN [RUNS]. Run it again after a break:
+# it goes on.
 set -euo pipefail
-cd "$(dirname "$0")/../.."
 medgan="$1/medgan"
 runs="${2:-runs/mr-to-ct-limb}"
 study=Resources/Studies/mr-to-ct-limb
