@@ -166,6 +166,19 @@ def average_symmetric_surface_distance(
     return float(distances.mean())
 
 
+def fine_detail(image: Array, mask: Mask) -> float:
+    """Return the robust standard deviation of an image minus its 3×3 mean in the slices along K, over a mask.
+
+    In the image's unit: noise and texture, which a network trained on the L1 error smooths away. 1.4826 times the
+    median of the absolute values, so that edges hardly count. Raises Undefined for an empty mask.
+    """
+    _refuse_empty(mask)
+    padded = np.pad(image.astype(np.float64), ((1, 1), (1, 1), (0, 0)), mode="edge")
+    rows, columns = image.shape[:2]
+    mean = sum(padded[i : i + rows, j : j + columns] for i in range(3) for j in range(3)) / 9
+    return float(1.4826 * np.median(np.abs(image - mean)[mask]))
+
+
 def _differences(reference: Array, prediction: Array, mask: Mask) -> NDArray[np.float64]:
     _refuse_empty(mask)
     return np.asarray(prediction[mask], np.float64) - np.asarray(reference[mask], np.float64)

@@ -254,3 +254,13 @@ def test_body_is_without_table_and_with_both_legs_and_lungs():
 def test_no_body_is_an_error():
     with pytest.raises(ImageError, match="no body found"):
         body_mask(Image(np.full((1, 8, 8, 8), -1000.0), np.eye(4), "HU"))
+
+
+def test_fine_detail_is_the_noise_of_a_flat_image_less_what_its_mean_took_away():
+    noise = np.random.default_rng(0).normal(0, 10, (80, 80, 6))
+    whole = np.ones(noise.shape, bool)
+    # A voxel less the mean of nine, itself among them, keeps 8/9 of the variance.
+    assert metrics.fine_detail(50 + noise, whole) == pytest.approx(10 * (8 / 9) ** 0.5, rel=0.03)
+    assert metrics.fine_detail(np.full(noise.shape, 7.0), whole) == pytest.approx(0, abs=1e-9)
+    stepped = noise + 1000 * (np.arange(80) > 40)[:, None, None]
+    assert metrics.fine_detail(stepped, whole) == pytest.approx(10 * (8 / 9) ** 0.5, rel=0.08)

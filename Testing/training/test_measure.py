@@ -73,7 +73,7 @@ def test_a_measured_bundle_says_how_far_off_it_was_on_whom(trained, toy_table, c
     assert measured["weights_sha256"] == weights
     assert open_bundle(model).weights_sha256 == weights
     assert [set(table["models"]) for table in measured["tables"]] == [
-        {model.card.title, "intensity look-up", "constant"}
+        {"this model", "intensity look-up", "constant"}
     ] * 2
     for expected in ("Research use only", "S3", "Nobody et al. 2026", "intensity look-up", weights, "docs/worst.png"):
         assert expected in text
