@@ -21,7 +21,9 @@ MANIFEST = "manifest.json"
 RESEARCH_USE = "Research use only. Not a medical device."
 
 #: SHA-256 of the manifests of the models that are shipped: a manifest shows damage, this list shows forgery.
-SHIPPED: Mapping[str, str] = {}
+SHIPPED: Mapping[str, str] = {
+    "mr-to-ct-limb": "405b137bb4f2820e369d4a94d848f87161eddb9d7ea00241c18d95e8f438d18a",
+}
 
 #: Folders, separated as in PATH, in which further bundles are looked for.
 BUNDLES_VARIABLE = "MEDGAN_BUNDLES"
