@@ -50,7 +50,7 @@ class Plan:
 def footprint(network: nn.Module, one: Pass) -> float:
     """Return an upper bound of the bytes that a network holds per voxel of its window, without running it.
 
-    Counted on a copy without memory ("meta" device): every module's output once, in float32, and half as much again
+    Counted on a copy without memory ("meta" device): every module's output once, in float32, and as much again
     for what a convolution needs while it works.
     """
     edge = one.multiple * 2
@@ -67,7 +67,7 @@ def footprint(network: nn.Module, one: Pass) -> float:
             module.register_forward_hook(count)
     with torch.no_grad():
         copied(torch.empty(shape, device="meta"))
-    return 1.5 * 4 * total / math.prod(shape[2:])
+    return 2 * 4 * total / math.prod(shape[2:])
 
 
 def _on_meta(network: nn.Module) -> nn.Module:

@@ -173,7 +173,7 @@ def test_translate_keeps_to_a_mask(mr, mr_file, out, medgan):
 @pytest.mark.parametrize(
     ("model", "source", "target", "reason"),
     [
-        ("toi", "mr.nii.gz", "ct.nii.gz", "no model 'toi': there are toy"),
+        ("toi", "mr.nii.gz", "ct.nii.gz", "no model 'toi': there are "),
         ("toy", "nowhere.nii.gz", "ct.nii.gz", "nowhere.nii.gz does not exist"),
         ("toy", "broken.nii.gz", "ct.nii.gz", "broken.nii.gz could not be read"),
         ("toy", "cut.nii.gz", "ct.nii.gz", "cut.nii.gz is cut short"),
