@@ -128,6 +128,8 @@ def save(
             for key, value in networks[name].state_dict().items()
         }
         save_file(weights, partial / WEIGHTS)
+        # safetensors keeps its files to their owner; a shared installation is read by others.
+        (partial / WEIGHTS).chmod(0o644)
         (partial / "README.md").write_text(readme, encoding="utf-8")
         for name, content in (pictures or {}).items():
             (partial / name).parent.mkdir(parents=True, exist_ok=True)
