@@ -226,20 +226,30 @@ def _translate_one(options: argparse.Namespace, bundle: Any, source: Path, outpu
 def _cohort_pack(options: argparse.Namespace) -> int:
     from MedGANLogic.align import aligned
     from MedGANLogic.bundle import open_bundle
-    from MedGANLogic.cohort import pack, prepare, read_table
+    from MedGANLogic.cohort import prepare
 
     study = _study(options)
     made = partial(aligned, bundle=open_bundle(catalogue.find(options.align))) if options.align else prepare
-    rows = read_table(Path(options.cohort), list(study.domains))
-    reporter = Reporter("packing", options)
-    for done, case in enumerate(pack(rows, study, Path(options.out), made), start=1):
-        reporter(done, len(rows))
-        reporter.say(case.subject)
-    reporter.close()
+    rows = _packed(options, study, Path(options.out), made)
     parts = {part: sum(row.part == part for row in rows) for part in ("train", "validation", "test")}
     size = Path(options.out).stat().st_size / 2**20
     print(f"{options.out}: {len(rows)} subjects ({', '.join(f'{n} {p}' for p, n in parts.items())}), {size:.1f} MiB")
     return 0
+
+
+def _packed(options: argparse.Namespace, study: Any, out: Path, made: Any) -> Any:
+    """Pack the table of ``--cohort`` for a study, showing how far it is; return the table's rows."""
+    from MedGANLogic.cohort import pack, read_table
+
+    rows = read_table(Path(options.cohort), list(study.domains))
+    reporter = Reporter("packing", options)
+    try:
+        for done, case in enumerate(pack(rows, study, out, made), start=1):
+            reporter(done, len(rows))
+            reporter.say(case.subject)
+    finally:
+        reporter.close()
+    return rows
 
 
 def _study(options: argparse.Namespace) -> Any:
@@ -262,7 +272,7 @@ def _train(options: argparse.Namespace) -> int:
 
     from MedGANLogic import experiment
     from MedGANLogic.bundle import open_bundle
-    from MedGANLogic.cohort import packed_study
+    from MedGANLogic.cohort import packed_study, prepare
     from MedGANLogic.inference.translate import choose_device
     from MedGANLogic.study import Study
 
@@ -285,10 +295,7 @@ def _train(options: argparse.Namespace) -> int:
     if cohort.suffix == ".csv":
         packed = folder / experiment.COHORT
         if not (options.resume and packed.exists()):
-            reporter = Reporter("packing", options)
-            for done, total in experiment.pack_table(cohort, study, packed):
-                reporter(done, total)
-            reporter.close()
+            _packed(options, study, packed, prepare)
     what = experiment.Experiment(recipe, study, packed, folder, choose_device(options.device), _command())
     pace = options.minutes if options.minutes else experiment.paced(options.steps or experiment.steps_of(recipe, study))
     reporter = Reporter("training", options)

@@ -9,6 +9,7 @@ import lzma
 import os
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -246,19 +247,22 @@ def _entry(name: str) -> zipfile.ZipInfo:
 
 def unpack(path: Path) -> list[Case]:
     """Read a packed cohort into memory. Raises CohortError for a file that is no packed cohort or is damaged."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            description = json.loads(archive.read("cohort.json"))
-            return [_read_case(archive, index, entry) for index, entry in enumerate(description["cases"])]
-    except _UNREADABLE as error:
-        raise CohortError(f"{path} is no packed cohort ({error}): make one with 'medgan cohort pack'") from error
+    with _opened(path) as (archive, description):
+        return [_read_case(archive, index, entry) for index, entry in enumerate(description["cases"])]
 
 
 def packed_study(path: Path) -> Study:
     """Return the study that a packed cohort was prepared for. Raises CohortError as ``unpack`` does."""
+    with _opened(path) as (_, description):
+        return Study.from_json(description["study"])
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[zipfile.ZipFile, dict[str, Any]]]:
+    """Open a packed cohort and its description; whatever is wrong with it inside of the block is a CohortError."""
     try:
         with zipfile.ZipFile(path) as archive:
-            return Study.from_json(json.loads(archive.read("cohort.json"))["study"])
+            yield archive, json.loads(archive.read("cohort.json"))
     except _UNREADABLE as error:
         raise CohortError(f"{path} is no packed cohort ({error}): make one with 'medgan cohort pack'") from error
 

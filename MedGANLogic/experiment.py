@@ -25,7 +25,7 @@ from MedGANLogic import __version__
 from MedGANLogic.bundle import Bundle, describe, rounded, save
 from MedGANLogic.catalogue import Card, Model, sha256
 from MedGANLogic.check import QUANTILES, contrast
-from MedGANLogic.cohort import Case, pack, packed_study, read_table, unpack
+from MedGANLogic.cohort import Case, packed_study, unpack
 from MedGANLogic.images import Image
 from MedGANLogic.inference.cases import predict_case
 from MedGANLogic.recipe import ExponentialAverage, Networks, Recipe, build
@@ -68,13 +68,6 @@ class Experiment:
     folder: Path
     device: torch.device
     command: str
-
-
-def pack_table(table: Path, study: Study, packed: Path) -> Iterator[tuple[int, int]]:
-    """Pack a cohort's table for a study; yields subjects done and subjects in all."""
-    rows = read_table(table, list(study.domains))
-    for done, _ in enumerate(pack(rows, study, packed), start=1):
-        yield done, len(rows)
 
 
 def steps_of(recipe: str, study: Study) -> int:
