@@ -81,7 +81,7 @@ class PercentileWindow(Window):
 
     low: float = 0.5
     high: float = 99.5
-    body_fraction: float = 0.1
+    body_fraction: float = 0.05
 
     def __post_init__(self) -> None:
         if not (0 <= self.low < self.high <= 100 and 0 <= self.body_fraction < 1):

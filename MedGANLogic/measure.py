@@ -62,7 +62,7 @@ _PROTOCOL = (
 )
 _AS_GIVEN = "Reference as given: rigidly aligned, of another examination; some millimetres of posture remain"
 _REGISTERED = (
-    "Reference moved smoothly (demons, 5 mm) onto the prediction of {name} (sha256 {sha256}), which never saw these "
+    "Reference moved smoothly (demons, 3 mm) onto the prediction of {name} (sha256 {sha256}), which never saw these "
     "subjects: what is left when posture is taken out. It favours predictions that resemble that model's"
 )
 

@@ -18,14 +18,20 @@ train() { # RUN COHORT ARGUMENTS…: begin, go on, or leave alone what is done
     fi
 }
 
-[ -e "$runs/rigid.zip" ] || "$medgan" cohort pack --study "$study.toml" --cohort "$study.csv" --out "$runs/rigid.zip"
+pack() { # FILE ARGUMENTS…
+    [ -e "$1" ] || "$medgan" cohort pack --study "$study.toml" --cohort "$study.csv" --out "$@"
+}
+
+# What a model believes aligns the pairs for the next: twice.
+pack "$runs/rigid.zip"
 train "$runs/first" "$runs/rigid.zip" --recipe l1 --steps 2400
-[ -e "$runs/aligned.zip" ] || "$medgan" cohort pack --study "$study.toml" --cohort "$study.csv" \
-    --align "$runs/first/bundle" --out "$runs/aligned.zip"
-train "$runs/l1" "$runs/aligned.zip" --recipe l1 --from "$runs/first/bundle" --steps 5000 &
-train "$runs/gan" "$runs/aligned.zip" --recipe pix2pix-plain --from "$runs/first/bundle" --steps 5000 &
+pack "$runs/aligned.zip" --align "$runs/first/bundle"
+train "$runs/second" "$runs/aligned.zip" --recipe l1 --from "$runs/first/bundle" --steps 2400
+pack "$runs/realigned.zip" --align "$runs/second/bundle"
+train "$runs/l1" "$runs/realigned.zip" --recipe l1 --from "$runs/second/bundle" --steps 5000 &
+train "$runs/gan" "$runs/realigned.zip" --recipe pix2pix-plain --from "$runs/second/bundle" --steps 5000 &
 wait -n && wait
-"$medgan" measure "$runs/gan/bundle" --cohort "$study.csv" --align "$runs/first/bundle" \
+"$medgan" measure "$runs/gan/bundle" --cohort "$study.csv" --align "$runs/second/bundle" \
     --compare "same generator, L1 alone" "$runs/l1/bundle"
 rm -rf Resources/Bundles/mr-to-ct-limb
 cp -r "$runs/gan/bundle" Resources/Bundles/mr-to-ct-limb
