@@ -203,24 +203,57 @@ def _translate_one(options: argparse.Namespace, bundle: Any, source: Path, outpu
     """Translate one file, unless the same was asked before and is there: so that a folder's run can be taken up."""
     from MedGANLogic.inference.translate import asked, finished, translate_file
 
-    before = finished(output, asked(bundle, str(source), options.mask, options.input_unit, options.force))
+    others = dict(options.further)
+    request = asked(bundle, str(source), options.mask, options.input_unit, options.force, others, options.strength)
+    before = finished(output, request)
     if before is not None:
         print(f"{output}: done before", file=sys.stderr)
         return before
     reporter = Reporter(source.name, options)
     try:
         provenance = translate_file(
-            bundle, str(source), str(output), options.device, options.mask, options.input_unit, options.force, reporter
+            bundle,
+            str(source),
+            str(output),
+            options.device,
+            options.mask,
+            options.input_unit,
+            options.force,
+            reporter,
+            others,
+            options.strength,
         )
     finally:
         reporter.close()
     for finding in provenance["findings"]:
         print(f"{finding['level']}: {finding['text']}", file=sys.stderr)
+    _told(options, output, provenance)
+    return provenance
+
+
+def _sample(options: argparse.Namespace) -> int:
+    from MedGANLogic.bundle import open_bundle
+    from MedGANLogic.inference.translate import sample_file
+
+    reporter = Reporter("drawing", options)
+    try:
+        provenance = sample_file(
+            open_bundle(catalogue.find(options.model)), options.output, options.seed, options.device, reporter
+        )
+    finally:
+        reporter.close()
+    _told(options, Path(options.output), provenance)
+    if options.json:
+        print(json.dumps(provenance, indent=2))
+    return 0
+
+
+def _told(options: argparse.Namespace, output: Path, provenance: dict[str, Any]) -> None:
+    """Tell a person, and a program that listens, what was written."""
     _event(options, event="result", output=str(output), provenance=provenance)
     if not options.json:
         shape = "×".join(map(str, provenance["shape"]))
         print(f"{output}: {shape} voxels in {provenance['unit']}, {provenance['seconds']:.1f} s. {RESEARCH_USE}")
-    return provenance
 
 
 def _cohort_pack(options: argparse.Namespace) -> int:
@@ -399,10 +432,30 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("input", metavar="INPUT", help="NIfTI, NRRD, MHA, a DICOM series' folder, or a folder of files")
     one.add_argument("output", metavar="OUTPUT", help="a file (.nii.gz, .nii, .nrrd, .mha), or a folder for a folder")
     device(one)
+    one.add_argument(
+        "--input",
+        dest="further",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("ROLE", "FILE"),
+        help="a further input of a model that reads several",
+    )
     one.add_argument("--mask", metavar="FILE", help="translate only inside; outside is the output's background")
+    one.add_argument(
+        "--strength", type=float, metavar="SHARE", help="how much of the change is applied, 0 to 1, where it can vary"
+    )
     unit(one)
     one.add_argument("--events", metavar="FILE", help="append progress and result as lines of JSON")
     one.add_argument("--force", action="store_true", help="translate in spite of errors that may be overridden")
+    as_json(one)
+
+    one = verb("sample", _sample, "draw an image from a model that has no input")
+    model(one)
+    one.add_argument("output", metavar="OUTPUT", help="a file (.nii.gz, .nii, .nrrd, .mha)")
+    one.add_argument("--seed", type=int, default=0, metavar="N", help="another seed, another image")
+    device(one)
+    one.add_argument("--events", metavar="FILE", help="append progress and result as lines of JSON")
     as_json(one)
 
     cohort = verbs.add_parser("cohort", help="prepare a cohort", description="prepare a cohort")

@@ -8,7 +8,7 @@ import json
 import os
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,12 @@ class NetworkCard:
 
 @dataclass(frozen=True)
 class Card:
-    """All that a bundle says of itself. ``measured`` and ``training`` are shown, never acted on."""
+    """All that a bundle says of itself. ``measured`` and ``training`` are shown, never acted on.
+
+    ``finer``: how many times more voxels the result has along R, A and S than the input, in the same box.
+    ``strength``: how much of the change (0 to 1) is applied unless the user says otherwise; None where that has no
+    sense. ``noise``: the volumes, with their shapes (slices first), that a model without input begins with.
+    """
 
     name: str
     title: str
@@ -61,6 +66,9 @@ class Card:
     departures: tuple[str, ...]
     measured: Mapping[str, Any]
     licence: str
+    finer: tuple[int, int, int] = (1, 1, 1)
+    strength: float | None = None
+    noise: Mapping[str, tuple[int, int, int]] = field(default_factory=dict)
 
     @property
     def domains(self) -> dict[str, Domain]:
@@ -89,6 +97,9 @@ class Card:
             "departures": list(self.departures),
             "measured": dict(self.measured),
             "licence": self.licence,
+            "finer": list(self.finer),
+            "strength": self.strength,
+            "noise": {name: list(shape) for name, shape in self.noise.items()},
         }
 
     @staticmethod
@@ -110,6 +121,9 @@ class Card:
                 departures=tuple(_text(departure) for departure in data["departures"]),
                 measured=_mapping(data["measured"]),
                 licence=_text(data["licence"]),
+                finer=_three(data.get("finer", (1, 1, 1)), 16),
+                strength=_share(data.get("strength")),
+                noise={_text(name): _three(shape, 4096) for name, shape in data.get("noise", {}).items()},
             )
             _one_of(data["format"], (1,))
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
@@ -119,16 +133,26 @@ class Card:
 
     def _refuse_loose_ends(self) -> None:
         """Refuse passes that read what is not there yet or overwrite an input, and targets that none writes."""
-        written: set[str] = set()
+        given, written = self.inputs.keys() | self.noise.keys(), set[str]()
+        if not given or (self.inputs and self.noise):
+            raise BundleError(f"{CARD.as_posix()}: a model begins with inputs or with noise")
         for one in self.passes:
-            if one.network not in self.networks or not set(one.reads) <= self.inputs.keys() | written:
+            if one.network not in self.networks or not set(one.reads) <= given | written:
                 raise BundleError(f"{CARD.as_posix()}: a pass reads {', '.join(one.reads)} by {one.network}: not there")
-            if overwritten := self.inputs.keys() & one.writes:
+            if overwritten := given & set(one.writes):
                 raise BundleError(f"{CARD.as_posix()}: a pass overwrites the input {', '.join(overwritten)}")
             written |= set(one.writes)
-        if not self.inputs or not self.targets or not self.targets.keys() <= written:
-            unwritten = ", ".join(self.targets.keys() - written)
-            raise BundleError(f"{CARD.as_posix()}: no pass writes {unwritten or 'anything'}")
+        expected = {name for role, domain in self.targets.items() for name in domain.window.volumes(role)}
+        if not expected or not expected <= written:
+            raise BundleError(
+                f"{CARD.as_posix()}: no pass writes {', '.join(sorted(expected - written)) or 'anything'}"
+            )
+        if self.strength is not None and {domain.unit for domain in self.domains.values()} != {self._first_unit}:
+            raise BundleError(f"{CARD.as_posix()}: a strength needs input and target of one unit")
+
+    @property
+    def _first_unit(self) -> str:
+        return next(iter(self.domains.values())).unit
 
 
 @dataclass(frozen=True)
@@ -260,6 +284,19 @@ def _spacing(value: Any) -> tuple[float, float, float] | None:
     if not all(0.01 <= length <= 100 for length in (x, y, z)):
         raise ValueError(f"expected a spacing of three lengths from .01 to 100 mm, found {value!r}")
     return x, y, z
+
+
+def _three(value: Any, high: int) -> tuple[int, int, int]:
+    x, y, z = (_whole(number, 1, high) for number in value)
+    return x, y, z
+
+
+def _share(value: Any) -> float | None:
+    if value is None:
+        return None
+    if not 0 <= float(value) <= 1:
+        raise ValueError(f"expected a share from 0 to 1, found {value!r}")
+    return float(value)
 
 
 def _names(value: Any) -> tuple[str, ...]:

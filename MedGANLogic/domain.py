@@ -51,6 +51,23 @@ class Window(ABC):
     def body(self, values: Array) -> NDArray[np.bool_]:
         """Return True where a voxel is taken to lie in the body, by its value alone."""
 
+    def volumes(self, role: str) -> tuple[str, ...]:
+        """Return the names of the volumes that networks write for a target: one, or one for every score."""
+        return (role,)
+
+    def answer(self, written: Array, scale: Scale) -> Array:
+        """Turn what networks wrote for a target, (volumes, …) in their range, into values (1, …) in its unit."""
+        return scale.to_unit(written)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data from which ``from_json`` makes an equal window."""
+        return {"name": type(self).__name__, **asdict(self)}  # type: ignore[call-overload]
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> "Window":
+        """Make a window from its fields. Raises TypeError and ValueError for fields that do not fit."""
+        return cls(**{name: float(value) for name, value in fields.items()})
+
 
 @dataclass(frozen=True)
 class FixedWindow(Window):
@@ -101,7 +118,61 @@ class PercentileWindow(Window):
         return np.asarray(values > self.body_fraction * np.percentile(positive, 99))
 
 
-WINDOWS: Mapping[str, type[Window]] = {window.__name__: window for window in (FixedWindow, PercentileWindow)}
+@dataclass(frozen=True)
+class Label:
+    """One value of a label map: its name, its colour (red, green, blue from 0 to 255), its SNOMED CT code if any."""
+
+    value: int
+    name: str
+    colour: tuple[int, int, int]
+    snomed: str = ""
+
+    def __post_init__(self) -> None:
+        if not (0 < self.value < 2**15 and self.name and len(self.colour) == 3):
+            raise ValueError(f"expected a label with a value from 1 to 32767, a name and a colour, found {self}")
+        if not all(0 <= part <= 255 for part in self.colour):
+            raise ValueError(f"expected a colour of three numbers from 0 to 255, found {self.colour}")
+
+
+@dataclass(frozen=True)
+class Labels(Window):
+    """The values of a label map; 0 is background and stands first in a network's scores, the labels after it."""
+
+    labels: tuple[Label, ...]
+
+    def __post_init__(self) -> None:
+        if not self.labels or len({label.value for label in self.labels}) != len(self.labels):
+            raise ValueError("expected labels with different values")
+
+    def scale(self, values: Array) -> Scale:  # noqa: ARG002 - scores are what they are
+        return Scale(-1.0, 1.0)
+
+    def body(self, values: Array) -> NDArray[np.bool_]:
+        return np.asarray(values > 0)
+
+    def volumes(self, role: str) -> tuple[str, ...]:
+        return (f"{role}: background", *(f"{role}: {label.name}" for label in self.labels))
+
+    def answer(self, written: Array, scale: Scale) -> Array:  # noqa: ARG002 - the highest score wins on any scale
+        values = np.array([0, *(label.value for label in self.labels)], np.int16)
+        return np.asarray(values[written.argmax(axis=0)][None])
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> "Labels":
+        return cls(
+            tuple(
+                Label(
+                    int(label["value"]),
+                    str(label["name"]),
+                    tuple(int(part) for part in label["colour"]),  # type: ignore[arg-type]
+                    str(label.get("snomed", "")),
+                )
+                for label in fields["labels"]
+            )
+        )
+
+
+WINDOWS: Mapping[str, type[Window]] = {window.__name__: window for window in (FixedWindow, PercentileWindow, Labels)}
 
 
 @dataclass(frozen=True)
@@ -115,8 +186,12 @@ class Domain:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data from which ``from_json`` makes an equal domain."""
-        window = {"name": type(self.window).__name__, **asdict(self.window)}  # type: ignore[call-overload]
-        return {"modality": self.modality, "unit": self.unit, "window": window, "background": self.background}
+        return {
+            "modality": self.modality,
+            "unit": self.unit,
+            "window": self.window.to_json(),
+            "background": self.background,
+        }
 
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> "Domain":
@@ -124,8 +199,8 @@ class Domain:
         try:
             if set(data) != {"modality", "unit", "window", "background"}:
                 raise ValueError("expected modality, unit, window and background")
-            fields = {key: float(value) for key, value in data["window"].items() if key != "name"}
-            window = WINDOWS[data["window"]["name"]](**fields)
+            fields = {key: value for key, value in data["window"].items() if key != "name"}
+            window = WINDOWS[data["window"]["name"]].from_json(fields)
             domain = Domain(str(data["modality"]), str(data["unit"]), window, float(data["background"]))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ValueError(f"not a domain: {data!r} ({error})") from error

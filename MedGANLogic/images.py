@@ -75,6 +75,11 @@ class Grid:
         affine[:3, 3] -= self.affine[:3, :3] @ voxels
         return Grid(tuple(n + 2 * more for n, more in zip(self.shape, voxels, strict=True)), affine)  # type: ignore[arg-type]
 
+    def finer(self, times: tuple[int, int, int]) -> "Grid":
+        """Return the grid over the same physical box with so many times more voxels along each axis."""
+        shape = tuple(n * more for n, more in zip(self.shape, times, strict=True))
+        return self._over_the_same_box(shape)  # type: ignore[arg-type]
+
     def with_spacing(self, spacing_mm: tuple[float, float, float], tolerance: float = 0.02) -> "Grid":
         """Return the grid over the same physical box whose spacing is nearest to the one asked for.
 
@@ -85,12 +90,15 @@ class Grid:
             n if abs(have / want - 1) <= tolerance else max(1, round(n * have / want))
             for n, have, want in zip(self.shape, self.spacing_mm, spacing_mm, strict=True)
         )
+        return self._over_the_same_box(shape)  # type: ignore[arg-type]
+
+    def _over_the_same_box(self, shape: tuple[int, int, int]) -> "Grid":
         ratio = np.array(self.shape) / np.array(shape)
         affine = self.affine.copy()
         affine[:3, :3] *= ratio
         # The box starts half a voxel before the first centre: the first centre moves when the voxel grows.
         affine[:3, 3] += self.affine[:3, :3] @ ((ratio - 1) / 2)
-        return Grid(shape, affine)  # type: ignore[arg-type]
+        return Grid(shape, affine)
 
 
 @dataclass(frozen=True)
@@ -122,6 +130,10 @@ class Orientation:
         """Return re-ordered voxels to the order that ``apply`` was given."""
         moved = np.flip(voxels, self._flipped)
         return np.transpose(moved, (0, *(int(axis) + 1 for axis in np.argsort(self.axes))))
+
+    def undo_order(self, lengths: tuple[int, int, int]) -> tuple[int, int, int]:
+        """Return numbers that belong to R, A and S in the order of the axes that ``apply`` was given."""
+        return tuple(lengths[self.axes.index(axis)] for axis in range(3))  # type: ignore[return-value]
 
     def apply_to_grid(self, grid: Grid) -> Grid:
         """Return the grid of the re-ordered voxels; every voxel keeps its place in the world."""

@@ -55,11 +55,12 @@ class Study:
     @property
     def out_channels(self) -> int:
         """Channels that a network writes."""
-        return len(self.targets)
+        return len(self.whole_volume("", 1).writes)
 
     def whole_volume(self, network: str, multiple: int) -> Pass:
         """Return the pass that reads all inputs and writes all targets."""
-        return Pass(network, tuple(self.inputs), tuple(self.targets), self.dimensions, self.neighbours, multiple)
+        writes = tuple(name for role, domain in self.targets.items() for name in domain.window.volumes(role))
+        return Pass(network, tuple(self.inputs), writes, self.dimensions, self.neighbours, multiple)
 
     @property
     def in_channels(self) -> int:

@@ -18,4 +18,4 @@ def predict_case(passes: Sequence[Pass], networks: Mapping[str, nn.Module], stud
     volumes = {name: to_network(case.image(name, of), of, study.plane)[0] for name, of in study.inputs.items()}
     device = next(networks[passes[0].network].parameters()).device
     prediction = predict(passes, networks, volumes, device)
-    return from_network(prediction.volumes[role], case.grid, domain, study.plane)
+    return from_network(prediction.volumes, role, domain, case.grid, study.plane, case.grid)

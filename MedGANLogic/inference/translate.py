@@ -13,7 +13,7 @@ import torch
 
 from MedGANLogic import __version__
 from MedGANLogic.bundle import Bundle, open_bundle
-from MedGANLogic.catalogue import RESEARCH_USE, Model, find
+from MedGANLogic.catalogue import RESEARCH_USE, Card, Model, find
 from MedGANLogic.check import Finding, check, refuse
 from MedGANLogic.domain import Domain, Scale
 from MedGANLogic.errors import MedGANError
@@ -61,52 +61,132 @@ def choose_device(name: str) -> torch.device:
 
 def translate(
     bundle: Bundle,
-    image: Image,
+    images: Image | Mapping[str, Image],
     device: str = "auto",
     mask: Image | None = None,
+    strength: float | None = None,
     force: bool = False,
     progress: Progress = silent,
     memory_bytes: float | None = None,
 ) -> Translation:
-    """Translate an image: same grid, the target's unit, float32.
+    """Translate an image: same grid (or the card's finer one over the same box), the target's unit.
 
-    Outside of ``mask`` (any grid; resampled by nearest neighbour) the result is the target's background. Findings of
-    ``check`` that are errors raise RefusedError before any work, unless they may be forced and are; warnings go into
-    the provenance. ``progress`` is called between windows and may raise to cancel. Raises ImageError for a mask that
-    misses the image, MemoryShortError when not even the smallest window fits.
+    A model with several inputs takes them by role; those after the first are resampled onto its grid. Outside of
+    ``mask`` (any grid; resampled by nearest neighbour) the result is the target's background. ``strength`` (0 to 1) is
+    the share of the change that is applied, where the card has one. Findings of ``check`` that are errors raise
+    RefusedError before any work, unless they may be forced and are; warnings go into the provenance. ``progress`` is
+    called between windows and may raise to cancel. Raises ImageError for inputs that are not the model's, or lie
+    beside each other, for a mask that misses the image, and for a strength that has no sense; MemoryShortError when
+    not even the smallest window fits.
     """
     card, chosen = bundle.card, choose_device(device)
-    if len(card.inputs) != 1 or len(card.targets) != 1:
-        raise ImageError(f"{card.name} reads {', '.join(card.inputs)} and writes {', '.join(card.targets)}: not one")
-    (role, domain), (target_role, target) = next(iter(card.inputs.items())), next(iter(card.targets.items()))
-    findings = check(card, role, image)
+    role, target = _only_target(card)
+    given = _by_role(card, images)
+    applied = _strength(card, strength)
+    findings = _findings(card, given)
     refuse(findings, force)
-    shown = None if mask is None else _inside(mask, image.grid)
+    first, *others = given.values()
+    for image in others:
+        _refuse_beside(image, first)
+    orientation = Orientation.nearest(first.affine)
+    wanted = first.grid.finer(orientation.undo_order(card.finer))
+    shown = None if mask is None else _inside(mask, wanted)
     began = time.monotonic()
 
-    orientation = Orientation.nearest(image.affine)
-    prepared = prepare(image.with_orientation(orientation), domain, card.spacing_mm)
-    volume, _ = to_network(prepared, domain, card.plane)
-    prediction = predict(card.passes, bundle.networks, {role: volume}, chosen, progress, memory_bytes)
-    result = from_network(prediction.volumes[target_role], prepared.grid, target, card.plane)
-    result = result.on_grid(orientation.apply_to_grid(image.grid), outside=target.background)
-    result = result.without_orientation(orientation, image.grid)
+    upright = orientation.apply_to_grid(wanted)
+    grid = upright.with_spacing(card.spacing_mm) if card.spacing_mm else upright
+    volumes, scales = {}, {}
+    for name, image in given.items():
+        prepared = prepare(image, grid, card.inputs[name])
+        volumes[name], scales[name] = to_network(prepared, card.inputs[name], card.plane)
+    prediction = predict(card.passes, bundle.networks, volumes, chosen, progress, memory_bytes)
+    # What has no unit keeps the brightness of the image that it was made from.
+    scale = next((scales[name] for name, domain in card.inputs.items() if domain == target), None)
+    result = from_network(prediction.volumes, role, target, grid, card.plane, upright, scale)
+    if applied < 1:
+        before = first.with_orientation(orientation).on_grid(upright, outside=target.background).voxels
+        result = replace(result, voxels=before + np.float32(applied) * (result.voxels - before))
+    result = result.without_orientation(orientation, wanted)
 
-    # The contract of the product, checked on every run: the input's grid, a value for every voxel.
-    if not result.grid.matches(image.grid) or not np.isfinite(result.voxels).all():
-        raise RuntimeError("the result is not on the input's grid or not finite: please report this")
+    # The contract of the product, checked on every run: the promised grid, a value for every voxel.
+    if not result.grid.matches(wanted) or not np.isfinite(result.voxels).all():
+        raise RuntimeError("the result is not on the promised grid or not finite: please report this")
     if shown is not None:
-        result = replace(result, voxels=np.where(shown, result.voxels, np.float32(target.background)))
-    provenance = _provenance(bundle.model, findings, prediction.account, time.monotonic() - began, image, result)
-    notes = f"SYNTHETIC {target.modality} ({target.unit}) by MedGAN {card.name}, research use only"
-    return Translation(replace(result, facts={"modality": target.modality, "notes": notes}), provenance)
+        result = replace(result, voxels=np.where(shown, result.voxels, result.voxels.dtype.type(target.background)))
+    said = {
+        "findings": [finding.to_json() for finding in findings],
+        "input_unit": first.unit,
+        "strength": applied,
+    }
+    return _synthetic(bundle.model, result, target, prediction.account, time.monotonic() - began, said)
 
 
-def prepare(image: Image, domain: Domain, spacing_mm: tuple[float, float, float] | None) -> Image:
-    """Bring an image in R, A, S order to a model's spacing, its surroundings and NaN set to background."""
+def sample(bundle: Bundle, seed: int, device: str = "auto", progress: Progress = silent) -> Translation:
+    """Draw an image from a model that has no input; the same seed gives the same image on the same machine.
+
+    The grid has the model's spacing (1 mm where it has none) about the origin. Raises ImageError for a model that
+    has inputs.
+    """
+    card, chosen = bundle.card, choose_device(device)
+    role, target = _only_target(card)
+    if card.inputs:
+        raise ImageError(f"{card.name} translates {', '.join(card.inputs)}: give it an image")
+    began = time.monotonic()
+    chance = np.random.default_rng(seed)
+    noise = {name: chance.standard_normal(shape, np.float32) for name, shape in card.noise.items()}
+    prediction = predict(card.passes, bundle.networks, noise, chosen, progress)
+    shape = slices_back(prediction.volumes[target.window.volumes(role)[0]], card.plane).shape
+    affine = np.diag([*(card.spacing_mm or (1.0, 1.0, 1.0)), 1.0])
+    affine[:3, 3] = -affine[:3, :3] @ (np.array(shape) - 1) / 2
+    grid = Grid(shape, affine)
+    result = from_network(prediction.volumes, role, target, grid, card.plane, grid)
+    return _synthetic(bundle.model, result, target, prediction.account, time.monotonic() - began, {"seed": seed})
+
+
+def _only_target(card: Card) -> tuple[str, Domain]:
+    if len(card.targets) != 1:
+        raise ImageError(f"{card.name} writes {', '.join(card.targets)}: only models with one result can be used yet")
+    return next(iter(card.targets.items()))
+
+
+def _by_role(card: Card, images: Image | Mapping[str, Image]) -> dict[str, Image]:
+    """Return the images by role in the card's order, the first one's first."""
+    given = images if isinstance(images, Mapping) else dict.fromkeys(list(card.inputs)[:1], images)
+    if not card.inputs or given.keys() != card.inputs.keys():
+        raise ImageError(
+            f"{card.name} reads {', '.join(card.inputs) or 'no image'}: found {', '.join(given) or 'none'}"
+        )
+    return {role: given[role] for role in card.inputs}
+
+
+def _strength(card: Card, strength: float | None) -> float:
+    if strength is None:
+        return 1.0 if card.strength is None else card.strength
+    if card.strength is None or not 0 <= strength <= 1:
+        raise ImageError(f"strength {strength:g}: {card.name} takes {'none' if card.strength is None else '0 to 1'}")
+    return strength
+
+
+def _findings(card: Card, images: Mapping[str, Image]) -> list[Finding]:
+    """Return what ``check`` finds about every input, the gravest first."""
+    found = []
+    for role, image in images.items():
+        for finding in check(card, role, image):
+            found.append(replace(finding, text=f"{role}: {finding.text}") if len(images) > 1 else finding)
+    return sorted(found, key=lambda finding: -finding.level)
+
+
+def _refuse_beside(image: Image, first: Image) -> None:
+    everywhere = Image(np.ones((1, *image.grid.shape), np.uint8), image.affine, "label")
+    if not everywhere.on_grid(first.grid, outside=0.0, nearest=True).voxels.any():
+        raise ImageError("the images show different places: are they of one patient and frame of reference?")
+
+
+def prepare(image: Image, grid: Grid, domain: Domain) -> Image:
+    """Bring an image onto a grid in R, A, S order, its surroundings and NaN set to background."""
     finite = np.where(np.isfinite(image.voxels), image.voxels, domain.background)
-    grid = image.grid.with_spacing(spacing_mm) if spacing_mm else image.grid
-    return without_surroundings(replace(image, voxels=finite).on_grid(grid, outside=domain.background), domain)[0]
+    upright = replace(image, voxels=finite).with_orientation(Orientation.nearest(image.affine))
+    return without_surroundings(upright.on_grid(grid, outside=domain.background), domain)[0]
 
 
 def to_network(image: Image, domain: Domain, plane: str) -> tuple[Volume, Scale]:
@@ -115,10 +195,25 @@ def to_network(image: Image, domain: Domain, plane: str) -> tuple[Volume, Scale]
     return scale.to_network(slices_first(image.voxels[0], plane)), scale
 
 
-def from_network(volume: Volume, grid: Grid, domain: Domain, plane: str) -> Image:
-    """Return a predicted volume as an image in its unit; a domain without a fixed window (MR) runs from 0 to 1."""
-    scale = domain.window.scale(np.zeros(1, np.float32))
-    return Image(scale.to_unit(slices_back(volume, plane))[None], grid.affine, domain.unit)
+def from_network(
+    volumes: Mapping[str, Volume],
+    role: str,
+    domain: Domain,
+    grid: Grid,
+    plane: str,
+    wanted: Grid,
+    scale: Scale | None = None,
+) -> Image:
+    """Return what was predicted for a target on ``grid`` as an image in its unit on the ``wanted`` grid.
+
+    Scores are interpolated before the highest wins, so that labels get smooth edges. Without a scale a domain that
+    has no fixed window (MR) runs from 0 to 1.
+    """
+    chosen = scale or domain.window.scale(np.zeros(1, np.float32))
+    written = np.stack([slices_back(volumes[name], plane) for name in domain.window.volumes(role)])
+    outside = float(chosen.to_network(np.array(domain.background)))
+    placed = Image(written, grid.affine, "none").on_grid(wanted, outside)
+    return Image(domain.window.answer(placed.voxels, chosen), wanted.affine, domain.unit)
 
 
 def translate_file(
@@ -130,23 +225,45 @@ def translate_file(
     input_unit: str | None = None,
     force: bool = False,
     progress: Progress = silent,
+    others: Mapping[str, str] | None = None,
+    strength: float | None = None,
 ) -> dict[str, Any]:
     """Translate a file or DICOM folder into a file; return the provenance, also written beside it as JSON.
 
-    ``bundle`` is a model's name, a bundle's folder, or an opened bundle. The output appears only when it is whole;
-    beside ``ct.nii.gz`` stands ``ct.nii.gz.medgan.json``. Raises what ``read``, ``translate`` and ``write`` raise.
+    ``bundle`` is a model's name, a bundle's folder, or an opened bundle; ``others`` are the files of its further
+    inputs by role. The output appears only when it is whole; beside ``ct.nii.gz`` stands ``ct.nii.gz.medgan.json``.
+    Raises what ``read``, ``translate`` and ``write`` raise.
     """
     opened = bundle if isinstance(bundle, Bundle) else open_bundle(find(bundle))
-    output = Path(output_path)
-    _refuse_place(output, [Path(path) for path in (input_path, mask_path) if path])
-    domain = next(iter(opened.card.inputs.values()))
-    image = read(input_path, input_unit or domain.unit)
-    if image.unit != domain.unit:
-        raise ImageError(f"--input-unit {input_unit} gives {image.unit}, {opened.card.name} reads {domain.unit}")
+    output, further = Path(output_path), dict(others or {})
+    _refuse_place(output, [Path(path) for path in (input_path, mask_path, *further.values()) if path])
+    first, unknown = next(iter(opened.card.inputs), ""), further.keys() - set(list(opened.card.inputs)[1:])
+    if unknown or not first:
+        inputs = ", ".join(opened.card.inputs) or "no image"
+        raise ImageError(f"{opened.card.name} reads {inputs}: found {', '.join(sorted(unknown)) or input_path}")
+    images = {first: read(input_path, input_unit or opened.card.inputs[first].unit)}
+    if images[first].unit != opened.card.inputs[first].unit:
+        found, expected = images[first].unit, opened.card.inputs[first].unit
+        raise ImageError(f"--input-unit {input_unit} gives {found}, {opened.card.name} reads {expected}")
+    images |= {role: read(path, opened.card.inputs[role].unit) for role, path in further.items()}
     mask = read(mask_path, "label") if mask_path else None
-    done = translate(opened, image, device, mask, force, progress)
-    request = asked(opened, input_path, mask_path, input_unit, force)
-    provenance = {**done.provenance, "input": str(input_path), "output": str(output_path), "asked": request}
+    done = translate(opened, images, device, mask, strength, force, progress)
+    request = asked(opened, input_path, mask_path, input_unit, force, further, strength)
+    return _written(done, {"input": str(input_path), "output": str(output_path), "asked": request}, output)
+
+
+def sample_file(
+    bundle: Bundle, output_path: str, seed: int, device: str = "auto", progress: Progress = silent
+) -> dict[str, Any]:
+    """Draw an image from a model without input into a file; return the provenance, also written beside it."""
+    output = Path(output_path)
+    _refuse_place(output, [])
+    return _written(sample(bundle, seed, device, progress), {"output": str(output_path)}, output)
+
+
+def _written(done: Translation, said: Mapping[str, Any], output: Path) -> dict[str, Any]:
+    """Write an image and its provenance; neither appears unless both are whole."""
+    provenance = {**done.provenance, **said}
     sidecar = sidecar_of(output)
     partial = sidecar.with_name(f".{sidecar.name}.partial-{os.getpid()}")
     try:
@@ -161,14 +278,22 @@ def translate_file(
 
 
 def asked(
-    bundle: Bundle, input_path: str, mask_path: str | None, input_unit: str | None, force: bool
+    bundle: Bundle,
+    input_path: str,
+    mask_path: str | None,
+    input_unit: str | None,
+    force: bool,
+    others: Mapping[str, str],
+    strength: float | None,
 ) -> dict[str, Any]:
     """Return what a result follows from: the same answer means the same result."""
     return {
         "model_sha256": bundle.model.sha256,
         "input_sha256": fingerprint(Path(input_path)),
+        "others_sha256": {role: fingerprint(Path(path)) for role, path in others.items()},
         "mask_sha256": fingerprint(Path(mask_path)) if mask_path else None,
         "input_unit": input_unit,
+        "strength": strength,
         "force": force,
     }
 
@@ -208,10 +333,12 @@ def _inside(mask: Image, grid: Grid) -> Any:
     return inside
 
 
-def _provenance(
-    model: Model, findings: list[Finding], account: tuple[str, ...], seconds: float, image: Image, result: Image
-) -> dict[str, Any]:
-    return {
+def _synthetic(
+    model: Model, result: Image, target: Domain, account: tuple[str, ...], seconds: float, said: Mapping[str, Any]
+) -> Translation:
+    """Say of a result that it is synthetic, in its header and in the account of how it came to be."""
+    notes = f"SYNTHETIC {target.modality} ({target.unit}) by MedGAN {model.card.name}, research use only"
+    provenance = {
         "synthetic": True,
         "use": RESEARCH_USE,
         "model": model.card.name,
@@ -222,8 +349,8 @@ def _provenance(
         "shape": list(result.grid.shape),
         "spacing_mm": list(result.grid.spacing_mm),
         "affine_ras_mm": result.affine.tolist(),
-        "input_unit": image.unit,
-        "findings": [finding.to_json() for finding in findings],
+        **said,
         "passes": list(account),
         "seconds": round(seconds, 2),
     }
+    return Translation(replace(result, facts={"modality": target.modality, "notes": notes}), provenance)

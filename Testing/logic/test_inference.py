@@ -509,11 +509,6 @@ def test_memory_for_nothing_is_an_error_in_words(toy_bundle, mr):
         translate(toy_bundle, mr, "cpu", memory_bytes=1000)
 
 
-def test_model_of_two_inputs_is_refused(mr, copying):
-    with pytest.raises(ImageError, match="reads mr, ct2 and writes ct: not one"):
-        translate(copying(inputs={"mr": MR, "ct2": CT}), mr, "cpu")
-
-
 @pytest.mark.parametrize("name", ["cuda:99", "quantum", ""])
 def test_device_that_is_not_there_is_refused(name):
     with pytest.raises(DeviceError):
