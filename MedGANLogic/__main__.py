@@ -70,9 +70,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _failed(options: argparse.Namespace, text: str, code: int) -> int:
-    print(f"medgan: {text}", file=sys.stderr)
-    with contextlib.suppress(OSError):  # the events file may be what failed
+    # A full disk may be what failed: the one that hears of it may be on another.
+    with contextlib.suppress(OSError):
         _event(options, event="error", text=text, code=code)
+    with contextlib.suppress(OSError):
+        print(f"medgan: {text}", file=sys.stderr)
     return code
 
 
@@ -97,22 +99,10 @@ def _models(options: argparse.Namespace) -> int:
 
 
 def _model_text(model: Model) -> str:
-    card = model.card
+    from MedGANLogic.presenters.models import facts
 
-    def domains(of: Any) -> str:
-        return ", ".join(f"{role} ({domain.modality}, {domain.unit})" for role, domain in of.items())
-
-    lines = [
-        f"{card.name}   {card.title}",
-        f"  task      {card.task}: {domains(card.inputs)} → {domains(card.targets)}",
-        f"  valid     {', '.join(card.validity.get('anatomy', [])) or 'anatomy not stated'}; spacing "
-        f"{' × '.join(f'{low:g}–{high:g}' for low, high in card.validity.get('spacing_mm', [])) or 'not stated'} mm",
-        f"  measured  {card.measured.get('summary', 'not measured')}",
-        f"  trained   {card.training.get('system')}, on {card.training.get('subjects', {}).get('train')} subjects",
-        f"  licence   {card.licence}",
-        f"  sha256    {model.sha256}",
-    ]
-    return "\n".join(lines)
+    lines = [f"{model.card.name}   {model.card.title}"]
+    return "\n".join([*lines, *(f"  {heading.lower():<11}{text}" for heading, text in facts(model))])
 
 
 def _recipes(options: argparse.Namespace) -> int:
@@ -208,6 +198,7 @@ def _translate_one(options: argparse.Namespace, bundle: Any, source: Path, outpu
     before = finished(output, request)
     if before is not None:
         print(f"{output}: done before", file=sys.stderr)
+        _event(options, event="result", output=str(output), provenance=before)
         return before
     reporter = Reporter(source.name, options)
     try:
@@ -346,6 +337,7 @@ def _train(options: argparse.Namespace) -> int:
                 )
         reporter.say(f"validation MAE {score:.2f}, waiting for data {progress.waiting:.1%}")
     reporter.close()
+    _event(options, event="result", output=str(folder / experiment.BUNDLE))
     print(f"{folder / experiment.BUNDLE}: a bundle; measure it on the test subjects with 'medgan measure'")
     return 0
 

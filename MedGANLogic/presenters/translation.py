@@ -1,0 +1,226 @@
+"""The main job as a front end shows it: what was chosen, and what follows from that.
+
+A front end keeps ``Chosen`` (plain data, saved with a scene) and shows the ``View`` of it, again after every change.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from MedGANLogic.catalogue import RESEARCH_USE, Card, Model
+from MedGANLogic.check import Finding, Level
+from MedGANLogic.domain import Domain, Labels
+from MedGANLogic.presenters.models import facts, input_title, task_title
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What the user chose, but for the images; an empty text or None is left to us."""
+
+    task: str = ""
+    model: str = ""
+    device: str = "auto"
+    strength: float | None = None
+    seed: int = 0
+    in_spite_of_errors: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data from which ``from_json`` makes an equal choice."""
+        return asdict(self)
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> "Chosen":
+        """Make a choice from plain data; what another version knew and we do not is left out."""
+        return Chosen(**{name: data[name] for name in Chosen.__dataclass_fields__ if name in data})
+
+
+@dataclass(frozen=True)
+class Given:
+    """An image that was given for a role: its name, and what ``check`` found; None while that is looked at."""
+
+    name: str
+    findings: tuple[Finding, ...] | None = ()
+
+
+@dataclass(frozen=True)
+class Work:
+    """What runs now; ``share`` (0 to 1) is None while that is not known."""
+
+    doing: str
+    share: float | None = None
+    seconds_left: float | None = None
+    cancelling: bool = False
+
+
+@dataclass(frozen=True)
+class Option:
+    """One line of a list: ``key`` is what is chosen, ``hint`` says more."""
+
+    key: str
+    text: str
+    hint: str = ""
+
+
+@dataclass(frozen=True)
+class Slot:
+    """An image that the model wants."""
+
+    role: str
+    title: str
+    is_filled: bool
+
+
+@dataclass(frozen=True)
+class View:
+    """All that a front end shows. ``strength`` and ``seed`` are None where the model has no such thing."""
+
+    tasks: tuple[Option, ...]
+    task: str
+    models: tuple[Option, ...]
+    model: str
+    facts: tuple[tuple[str, str], ...]
+    slots: tuple[Slot, ...]
+    findings: tuple[Finding, ...]
+    takes_mask: bool
+    strength: float | None
+    seed: int | None
+    asks_to_force: bool
+    makes_segmentation: bool
+    output_name: str
+    button: str
+    may_press: bool
+    says: str
+    share: float | None
+    is_locked: bool
+
+
+def view(models: Sequence[Model], chosen: Chosen, given: Mapping[str, Given], work: Work | None = None) -> View:
+    """Return what to show. Tasks and models come from the cards alone: a new one appears without a line changed.
+
+    ``given`` holds the images by role of the model that is shown (``model_of`` says which that is).
+    """
+    tasks = tuple(Option(task, task_title(task)) for task in dict.fromkeys(model.card.task for model in models))
+    model = model_of(models, chosen)
+    if model is None:
+        return _without_model(tasks)
+    card = model.card
+    listed = [one for one in models if one.card.task == card.task]
+    findings = _findings(card, given)
+    errors = [finding for finding in findings if finding.level is Level.ERROR]
+    forceable = bool(errors) and all(finding.forceable for finding in errors)
+    reason = _why_not(card, given, errors, forceable and chosen.in_spite_of_errors)
+    target = next(iter(card.targets.values()))
+    return View(
+        tasks=tasks,
+        task=card.task,
+        models=tuple(Option(one.card.name, one.card.title, _hint(one.card)) for one in listed),
+        model=card.name,
+        facts=tuple(facts(model)),
+        slots=tuple(Slot(role, input_title(role, of), role in given) for role, of in card.inputs.items()),
+        findings=tuple(findings),
+        takes_mask=bool(card.inputs),
+        strength=None if card.strength is None else _first_of(chosen.strength, card.strength),
+        seed=None if card.inputs else chosen.seed,
+        asks_to_force=forceable,
+        makes_segmentation=isinstance(target.window, Labels),
+        output_name=_output_name(card, given, target),
+        button="Cancel" if work else "Apply",
+        may_press=not work.cancelling if work else not reason,
+        says=_doing(work) if work else reason or RESEARCH_USE,
+        share=work.share if work else None,
+        is_locked=work is not None,
+    )
+
+
+def model_of(models: Sequence[Model], chosen: Chosen) -> Model | None:
+    """Return the model that is shown: the one chosen where its task has it, else the task's first; None for none."""
+    listed = [model for model in models if not chosen.task or model.card.task == chosen.task] or list(models)
+    return next((model for model in listed if model.card.name == chosen.model), next(iter(listed), None))
+
+
+def arguments(
+    model: Model, chosen: Chosen, inputs: Mapping[str, Path], mask: Path | None, output: Path
+) -> tuple[str, ...]:
+    """Return the verb of the command line, with its arguments, that does what was chosen."""
+    ours = ("--model", str(model.folder), "--device", chosen.device)
+    if not inputs:
+        return ("sample", *ours, "--seed", str(chosen.seed), str(output))
+    first, *others = inputs.items()
+    further = [part for role, file in others for part in ("--input", role, str(file))]
+    masked = ("--mask", str(mask)) if mask else ()
+    strength = () if chosen.strength is None else ("--strength", f"{chosen.strength:g}")
+    forced = ("--force",) if chosen.in_spite_of_errors else ()
+    return ("translate", *ours, *further, *masked, *strength, *forced, str(first[1]), str(output))
+
+
+def progressed(work: Work, event: Mapping[str, Any]) -> Work:
+    """Return what runs after an event of the child."""
+    if event.get("event") != "progress" or not event.get("total"):
+        return work
+    share = event["done"] / event["total"]
+    return replace(work, share=share, seconds_left=event.get("seconds_left"))
+
+
+def account(provenance: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return the rows of "what was done" for a table beside the result."""
+    findings = provenance.get("findings", [])
+    return [
+        ("Synthetic", provenance["use"]),
+        ("Model", f"{provenance['model']} (SHA-256 {provenance['model_sha256']})"),
+        ("Unit", str(provenance["unit"])),
+        *(("Warning", str(finding["text"])) for finding in findings),
+        *(("Pass", str(said)) for said in provenance["passes"]),
+        *((name.capitalize(), f"{provenance[name]:g}") for name in ("strength", "seed") if name in provenance),
+        ("Time", f"{provenance['seconds']:g} s"),
+        ("Software", f"MedGAN {provenance['medgan']}, torch {provenance['torch']}"),
+    ]
+
+
+def _hint(card: Card) -> str:
+    return str(card.measured.get("summary", "not measured"))
+
+
+def _without_model(tasks: tuple[Option, ...]) -> View:
+    says = "No models are installed: train one, or name their folder in MEDGAN_BUNDLES."
+    return View(tasks, "", (), "", (), (), (), False, None, None, False, False, "", "Apply", False, says, None, False)
+
+
+def _findings(card: Card, given: Mapping[str, Given]) -> list[Finding]:
+    found = []
+    for role in card.inputs:
+        for finding in (given[role].findings or ()) if role in given else ():
+            found.append(replace(finding, text=f"{role}: {finding.text}") if len(card.inputs) > 1 else finding)
+    return sorted(found, key=lambda finding: -finding.level)
+
+
+def _why_not(card: Card, given: Mapping[str, Given], errors: Sequence[Finding], forced: bool) -> str:
+    """Say why the work cannot begin; nothing where it can."""
+    if missing := [input_title(role, domain) for role, domain in card.inputs.items() if role not in given]:
+        return f"Choose a volume for {missing[0]}."
+    if any(given[role].findings is None for role in card.inputs):
+        return "Looking at the volume …"
+    if errors and not forced:
+        return errors[0].text[0].upper() + errors[0].text[1:] + "."
+    return ""
+
+
+def _output_name(card: Card, given: Mapping[str, Given], target: Domain) -> str:
+    names = [given[role].name for role in card.inputs if role in given][:1]
+    return " ".join([*names, "synthetic", target.modality])
+
+
+def _doing(work: Work) -> str:
+    if work.cancelling:
+        return "Cancelling …"
+    share = "" if work.share is None else f", {work.share:.0%}"
+    left = "" if work.seconds_left is None else f", {_duration(work.seconds_left)} left"
+    return f"{work.doing}{share}{left}"
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+
+
+def _first_of(mine: float | None, other: float) -> float:
+    return other if mine is None else mine

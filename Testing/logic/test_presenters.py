@@ -1,0 +1,179 @@
+"""What a front end shows and allows, without any: the rules are all here."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from toys import CARDS, save_toy
+
+from MedGANLogic import catalogue
+from MedGANLogic.catalogue import Model
+from MedGANLogic.check import Finding, Level
+from MedGANLogic.domain import CT, MR
+from MedGANLogic.inference.translate import translate
+from MedGANLogic.presenters.models import facts, input_title, task_title
+from MedGANLogic.presenters.translation import (
+    Chosen,
+    Given,
+    Work,
+    account,
+    arguments,
+    model_of,
+    progressed,
+    view,
+)
+
+MODELS = {task: Model(make(), Path("bundles", task), "0" * 64) for task, make in CARDS.items()}
+ALL = tuple(MODELS.values())
+FINE = Given("T1")
+ERROR = Finding(Level.ERROR, "the image shows nothing")
+DOUBT = Finding(Level.ERROR, "the image looks like a label map", forceable=True)
+WARNING = Finding(Level.WARNING, "the spacing is odd")
+
+
+def choosing(task, **more):
+    return Chosen(task=MODELS[task].card.task, model=MODELS[task].card.name, **more)
+
+
+def filled(task):
+    return dict.fromkeys(MODELS[task].card.inputs, FINE)
+
+
+@pytest.mark.parametrize("task", CARDS)
+def test_every_task_is_listed_and_can_be_begun_by_what_its_card_says(task):
+    seen = view(ALL, choosing(task), filled(task))
+    assert MODELS[task].card.task in [option.key for option in seen.tasks]
+    assert seen.model == MODELS[task].card.name
+    assert (seen.button, seen.may_press, seen.is_locked) == ("Apply", True, False)
+    assert [slot.role for slot in seen.slots] == list(MODELS[task].card.inputs)
+    assert (seen.strength is not None, seen.seed is not None) == (task == "denoise", task == "sample")
+    assert seen.makes_segmentation == (task == "segment")
+    assert seen.takes_mask == (task != "sample")
+
+
+def test_task_that_nobody_has_heard_of_appears_in_words():
+    card = replace(MODELS["translate"].card, task="ultrasound-to-xray", name="new")
+    seen = view([*ALL, Model(card, Path("new"), "1" * 64)], Chosen(task="ultrasound-to-xray"), {})
+    assert seen.tasks[-1].text == "Ultrasound to xray" and seen.model == "new"
+
+
+def test_first_missing_image_is_asked_for():
+    assert view(ALL, choosing("two-inputs"), {}).says == "Choose a volume for MR."
+    seen = view(ALL, choosing("two-inputs"), {"mr": FINE})
+    assert seen.says == "Choose a volume for CT (HU)." and not seen.may_press
+    assert [slot.is_filled for slot in seen.slots] == [True, False]
+
+
+def test_image_that_is_being_looked_at_is_waited_for():
+    seen = view(ALL, choosing("translate"), {"mr": Given("T1", None)})
+    assert not seen.may_press and seen.says.startswith("Looking")
+
+
+@pytest.mark.parametrize(
+    ("findings", "in_spite", "may_press", "asks"),
+    [
+        ((), False, True, False),
+        ((WARNING,), False, True, False),
+        ((ERROR,), False, False, False),
+        ((ERROR,), True, False, False),
+        ((DOUBT,), False, False, True),
+        ((DOUBT,), True, True, True),
+        ((DOUBT, ERROR), True, False, False),
+    ],
+)
+def test_errors_stop_the_work_unless_they_may_be_overridden_and_are(findings, in_spite, may_press, asks):
+    seen = view(ALL, choosing("translate", in_spite_of_errors=in_spite), {"mr": Given("T1", findings)})
+    assert (seen.may_press, seen.asks_to_force) == (may_press, asks)
+    if not may_press:
+        assert seen.says == findings[0].text.capitalize() + "."
+
+
+def test_findings_come_with_the_gravest_first_and_say_which_image_is_meant():
+    given = {"mr": Given("T1", (WARNING,)), "ct": Given("CT", (DOUBT,))}
+    found = view(ALL, choosing("two-inputs"), given).findings
+    assert [finding.text for finding in found] == [f"ct: {DOUBT.text}", f"mr: {WARNING.text}"]
+
+
+def test_apply_becomes_cancel_and_nothing_can_be_changed_meanwhile():
+    work = progressed(Work("Translating T1"), {"event": "progress", "done": 3, "total": 12, "seconds_left": 200.0})
+    seen = view(ALL, choosing("translate"), filled("translate"), work)
+    assert (seen.button, seen.may_press, seen.is_locked) == ("Cancel", True, True)
+    assert (seen.share, seen.says) == (0.25, "Translating T1, 25%, 3 min left")
+    seen = view(ALL, choosing("translate"), filled("translate"), replace(work, cancelling=True))
+    assert (seen.button, seen.may_press, seen.says) == ("Cancel", False, "Cancelling …")
+
+
+@pytest.mark.parametrize("event", [{}, {"event": "result"}, {"event": "progress", "done": 0, "total": 0}])
+def test_other_events_change_no_progress(event):
+    assert progressed(Work("Translating", share=0.5), event) == Work("Translating", share=0.5)
+
+
+def test_nothing_installed_is_said_with_what_to_do():
+    seen = view([], Chosen(), {})
+    assert not seen.may_press and "train one" in seen.says and seen.tasks == ()
+
+
+def test_model_of_another_task_gives_way_to_the_tasks_own():
+    assert model_of(ALL, Chosen(task="segmentation", model="toy-denoise")).card.name == "toy-segment"
+    assert model_of(ALL, Chosen(task="gone", model="toy-denoise")).card.name == "toy-denoise"
+    assert model_of(ALL, Chosen()).card.name == "toy-translate"
+    assert model_of([], Chosen()) is None
+
+
+def test_choice_outlives_a_saved_scene_also_of_another_version():
+    chosen = choosing("denoise", strength=0.5, seed=3, device="cpu", in_spite_of_errors=True)
+    assert Chosen.from_json(json.loads(json.dumps(chosen.to_json()))) == chosen
+    assert Chosen.from_json({"task": "sample", "colour_of_the_moon": 3}) == Chosen(task="sample")
+
+
+@pytest.mark.parametrize("task", CARDS)
+def test_arguments_do_what_was_chosen(task, tmp_path, mr, ct):
+    """The command line takes them as they are, and writes the file."""
+    from MedGANLogic.__main__ import main
+    from MedGANLogic.images import write
+
+    model = catalogue.read(save_toy(task, tmp_path))
+    images = {"mr": mr, "ct": replace(ct, affine=mr.affine) if task == "two-inputs" else ct}
+    inputs = {role: tmp_path / f"{role}.nii.gz" for role in model.card.inputs}
+    for role, file in inputs.items():
+        write(images[role], file)
+    chosen = Chosen(
+        device="cpu", strength=0.25 if task == "denoise" else None, seed=4, in_spite_of_errors=task != "sample"
+    )
+    output = tmp_path / "out.nrrd"
+    assert main(arguments(model, chosen, inputs, None, output)) == 0
+    provenance = json.loads(output.with_name("out.nrrd.medgan.json").read_text())
+    assert provenance["model"] == model.card.name
+    assert provenance.get("strength") == {"denoise": 0.25, "sample": None}.get(task, 1.0)
+    assert provenance.get("seed") == (4 if task == "sample" else None)
+
+
+def test_mask_is_passed_on():
+    inputs = {"mr": Path("a.npy")}
+    said = arguments(MODELS["translate"], Chosen(), inputs, Path("mask.npy"), Path("b.npy"))
+    assert said[said.index("--mask") + 1] == "mask.npy" and "--force" not in said
+
+
+def test_account_says_that_it_is_synthetic_by_which_model_and_with_which_warnings(toy_bundle, mr):
+    voxels = mr.voxels.copy()
+    voxels[0, 0, 0, 0] = np.nan
+    rows = account(translate(toy_bundle, replace(mr, voxels=voxels), "cpu").provenance)
+    said = dict(rows)
+    assert "Research use only" in said["Synthetic"] and toy_bundle.model.sha256 in said["Model"]
+    assert "NaN" in said["Warning"] and said["Unit"] == "HU"
+
+
+def test_facts_name_error_validity_training_and_licence():
+    headings = dict(facts(catalogue.find("mr-to-ct-limb")))
+    assert "HU" in headings["Measured"] and "never seen" in headings["Measured"]
+    assert "thigh" in headings["Valid for"] and "subjects" in headings["Trained on"]
+    assert headings["Licence"] and len(headings["SHA-256"]) == 64
+    assert dict(facts(MODELS["sample"]))["Measured"] == "not measured"
+
+
+def test_titles_are_words():
+    assert (task_title("mr-to-ct"), task_title("super-resolution")) == ("MR to CT", "Super resolution")
+    assert (input_title("mr", MR), input_title("t2", MR)) == ("MR", "T2 (MR)")
+    assert (input_title("ct", CT), input_title("planning", CT)) == ("CT (HU)", "PLANNING (CT, HU)")
