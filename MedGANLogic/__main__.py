@@ -128,6 +128,22 @@ def _recipes(options: argparse.Namespace) -> int:
     return 0
 
 
+def _devices(options: argparse.Namespace) -> int:
+    from dataclasses import asdict
+
+    from MedGANLogic.inference.devices import devices, why_no_gpu
+
+    found, reason = devices(), why_no_gpu()
+    if options.json:
+        print(json.dumps({"devices": [asdict(device) for device in found], "why_no_gpu": reason}, indent=2))
+        return 0
+    for device in found:
+        print(f"{device.name:<8} {device.text}")
+    if reason:
+        print(f"no GPU: {reason}")
+    return 0
+
+
 def _check(options: argparse.Namespace) -> int:
     from MedGANLogic.check import Level, check
     from MedGANLogic.images import read
@@ -297,7 +313,7 @@ def _train(options: argparse.Namespace) -> int:
     from MedGANLogic import experiment
     from MedGANLogic.bundle import open_bundle
     from MedGANLogic.cohort import packed_study, prepare
-    from MedGANLogic.inference.translate import choose_device
+    from MedGANLogic.inference.devices import choose_device
     from MedGANLogic.study import Study
 
     folder, cohort = Path(options.out), Path(options.cohort)
@@ -409,6 +425,8 @@ def _parser() -> argparse.ArgumentParser:
 
     as_json(verb("models", _models, "list the models: what they do, where they are valid, how well"))
     as_json(verb("recipes", _recipes, "list the published systems that can be trained"))
+
+    as_json(verb("devices", _devices, "list where networks can run on this machine, and why on no GPU"))
 
     one = verb("check", _check, "say whether an image fits a model, before any work")
     model(one)

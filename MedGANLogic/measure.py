@@ -71,6 +71,7 @@ _REGISTERED = (
 class _Table:
     """One reference's comparison: a summary for every predictor, and every subject's report."""
 
+    short: str
     reference: str
     reports: Mapping[str, Mapping[str, Report]]
 
@@ -119,11 +120,10 @@ def measure(
             for name, image in predicted.items():
                 moved[name][row.subject] = compare(truth, image, mask)
         progress(done, len(tested))
-    tables = [_Table(_AS_GIVEN, given)]
+    tables = [_Table("pairs as given", _AS_GIVEN, given)]
     if aligner is not None:
-        tables.append(
-            _Table(_REGISTERED.format(name=aligner.card.training["system"], sha256=aligner.model.sha256[:12]), moved)
-        )
+        said = _REGISTERED.format(name=aligner.card.training["system"], sha256=aligner.model.sha256[:12])
+        tables.append(_Table("posture taken out", said, moved))
     return _written(bundle, tables, details, pictures, command)
 
 
@@ -175,10 +175,9 @@ def _written(
     main = tables[0].reports[_THIS]
     errors = {subject: report.value("MAE", "mask") or 0.0 for subject, report in main.items()}
     worst = max(errors, key=lambda subject: errors[subject])
-    summary = tables[0].summaries[_THIS]
     measured = {
-        "summary": f"MAE {summary.cell('MAE', 'mask')} HU in the body, bone {summary.cell('MAE', 'bone')} HU, "
-        f"{len(main)} subjects never seen",
+        "summary": "; ".join(f"{table.short}: {_in_short(table.summaries[_THIS])}" for table in tables)
+        + f"; {len(main)} subjects never seen",
         "protocol": _PROTOCOL,
         "command": command,
         "subjects": sorted(main),
@@ -201,6 +200,10 @@ def _written(
     text = _readme(bundle, tables, details, worst, command)
     save(card, bundle.networks, text, bundle.model.folder, {"docs/worst.png": _sheet(worst, *pictures[worst])})
     return text
+
+
+def _in_short(summary: Summary) -> str:
+    return f"MAE {summary.cell('MAE', 'mask')} HU in the body, {summary.cell('MAE', 'bone')} HU in bone"
 
 
 def _sheet(subject: str, source: Image, predicted: Image, truth: Image) -> bytes:

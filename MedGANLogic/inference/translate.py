@@ -16,7 +16,6 @@ from MedGANLogic.bundle import Bundle, open_bundle
 from MedGANLogic.catalogue import RESEARCH_USE, Card, Model, find
 from MedGANLogic.check import Finding, check, refuse
 from MedGANLogic.domain import Domain, Scale
-from MedGANLogic.errors import MedGANError
 from MedGANLogic.images import (
     Grid,
     Image,
@@ -28,12 +27,9 @@ from MedGANLogic.images import (
     without_surroundings,
     write,
 )
+from MedGANLogic.inference.devices import choose_device
 from MedGANLogic.inference.predict import Progress, Volume, predict, silent
 from MedGANLogic.passes import slices_back, slices_first
-
-
-class DeviceError(MedGANError):
-    """A device that is not there."""
 
 
 @dataclass(frozen=True)
@@ -42,21 +38,6 @@ class Translation:
 
     image: Image
     provenance: Mapping[str, Any]
-
-
-def choose_device(name: str) -> torch.device:
-    """Return the device of a name: ``auto`` is the first CUDA device, or the CPU. Raises DeviceError for none."""
-    if name == "auto":
-        return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise DeviceError(f"no device is called {name!r}: auto, cpu, cuda:0, …") from error
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise DeviceError(
-            f"there is no {name}: torch {torch.__version__} sees {torch.cuda.device_count()} CUDA devices"
-        )
-    return device
 
 
 def translate(

@@ -22,9 +22,10 @@ from MedGANLogic.domain import CT, MR
 from MedGANLogic.images import SUFFIXES, Image, ImageError, Orientation, write
 from MedGANLogic.images import read as read_image
 from MedGANLogic.inference import translate as translation
+from MedGANLogic.inference.devices import DeviceError, choose_device, devices, why_no_gpu
 from MedGANLogic.inference.plan import MemoryShortError, Plan, footprint, plan
 from MedGANLogic.inference.predict import predict
-from MedGANLogic.inference.translate import DeviceError, choose_device, sidecar_of, translate, translate_file
+from MedGANLogic.inference.translate import sidecar_of, translate, translate_file
 from MedGANLogic.parts.generators.plain_unet import PlainUNet
 from MedGANLogic.parts.generators.strided_unet import StridedUNet
 from MedGANLogic.parts.network import Network
@@ -513,6 +514,20 @@ def test_memory_for_nothing_is_an_error_in_words(toy_bundle, mr):
 def test_device_that_is_not_there_is_refused(name):
     with pytest.raises(DeviceError):
         choose_device(name)
+
+
+def test_devices_that_are_listed_can_be_chosen():
+    assert devices()[-1].name == "cpu" and "cores" in devices()[-1].text
+    assert [str(choose_device(device.name)) for device in devices()] == [device.name for device in devices()]
+
+
+@pytest.mark.parametrize(
+    ("count", "cuda", "said"), [(1, "13.0", ""), (0, None, "built without CUDA"), (0, "13.0", "finds no NVIDIA GPU")]
+)
+def test_reason_for_no_gpu_is_said(count, cuda, said, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+    monkeypatch.setattr(torch.version, "cuda", cuda)
+    assert said in why_no_gpu() and bool(said) == bool(why_no_gpu())
 
 
 def test_automatic_device_is_always_one_that_is_there():
