@@ -134,8 +134,10 @@ def _devices(options: argparse.Namespace) -> int:
     from MedGANLogic.inference.devices import devices, why_no_gpu
 
     found, reason = devices(), why_no_gpu()
+    said = {"devices": [asdict(device) for device in found], "why_no_gpu": reason}
+    _event(options, event="result", **said)
     if options.json:
-        print(json.dumps({"devices": [asdict(device) for device in found], "why_no_gpu": reason}, indent=2))
+        print(json.dumps(said, indent=2))
         return 0
     for device in found:
         print(f"{device.name:<8} {device.text}")
@@ -175,7 +177,7 @@ def _translate(options: argparse.Namespace) -> int:
 
     source, output = Path(options.input), Path(options.output)
     bundle = open_bundle(catalogue.find(options.model))
-    files = _images_in(source) if source.is_dir() else []
+    files = _images_in(source) if source.is_dir() and not options.dicom else []
     if not files:
         provenance = _translate_one(options, bundle, source, output)
         if options.json:
@@ -207,29 +209,20 @@ def _images_in(folder: Path) -> list[Path]:
 
 def _translate_one(options: argparse.Namespace, bundle: Any, source: Path, output: Path) -> dict[str, Any]:
     """Translate one file, unless the same was asked before and is there: so that a folder's run can be taken up."""
-    from MedGANLogic.inference.translate import asked, finished, translate_file
+    from MedGANLogic.inference.translate import Request, finished, translate_file, translate_series
 
-    others = dict(options.further)
-    request = asked(bundle, str(source), options.mask, options.input_unit, options.force, others, options.strength)
-    before = finished(output, request)
+    request = Request(
+        str(source), dict(options.further), options.mask, options.input_unit, options.strength, options.force
+    )
+    before = finished(output, request.fingerprint(bundle))
     if before is not None:
         print(f"{output}: done before", file=sys.stderr)
         _event(options, event="result", output=str(output), provenance=before)
         return before
     reporter = Reporter(source.name, options)
+    run = translate_series if options.dicom else translate_file
     try:
-        provenance = translate_file(
-            bundle,
-            str(source),
-            str(output),
-            options.device,
-            options.mask,
-            options.input_unit,
-            options.force,
-            reporter,
-            others,
-            options.strength,
-        )
+        provenance = run(bundle, request, str(output), options.device, reporter)
     finally:
         reporter.close()
     for finding in provenance["findings"]:
@@ -426,7 +419,9 @@ def _parser() -> argparse.ArgumentParser:
     as_json(verb("models", _models, "list the models: what they do, where they are valid, how well"))
     as_json(verb("recipes", _recipes, "list the published systems that can be trained"))
 
-    as_json(verb("devices", _devices, "list where networks can run on this machine, and why on no GPU"))
+    one = verb("devices", _devices, "list where networks can run on this machine, and why on no GPU")
+    one.add_argument("--events", metavar="FILE", help="append the result as a line of JSON")
+    as_json(one)
 
     one = verb("check", _check, "say whether an image fits a model, before any work")
     model(one)
@@ -458,6 +453,7 @@ def _parser() -> argparse.ArgumentParser:
     unit(one)
     one.add_argument("--events", metavar="FILE", help="append progress and result as lines of JSON")
     one.add_argument("--force", action="store_true", help="translate in spite of errors that may be overridden")
+    one.add_argument("--dicom", action="store_true", help="write a DICOM series of the same study: folders both")
     as_json(one)
 
     one = verb("sample", _sample, "draw an image from a model that has no input")

@@ -132,7 +132,7 @@ def _header(card: Card, role: str, image: Image) -> list[Finding]:
     said = image.facts.get("modality", "")
     if said and said != domain.modality:
         found.append(Finding(Level.ERROR, f"the file says modality {said}: {card.name} reads {domain.modality}"))
-    if "SYNTHETIC" in image.facts.get("notes", ""):
+    if any("SYNTHETIC" in image.facts.get(fact, "") for fact in ("notes", "series")):
         found.append(Finding(Level.WARNING, "the image is itself synthetic: errors add up"))
     part = image.facts.get("body part", "").lower()
     anatomy = [str(name).lower() for name in card.validity.get("anatomy", [])]

@@ -2,12 +2,14 @@
 
 Voxels are (C, I, J, K); the affine takes a voxel index (i, j, k) to millimetres in RAS. SimpleITK does the reading,
 writing and interpolation (its points are LPS, its arrays KJI: both stay in this file). It is imported where it is
-used, so that the command line starts at once and a packed cohort trains on a machine that lacks it.
+used, so that the command line starts at once and a packed cohort trains on a machine that lacks it; so is psutil,
+which a fresh Slicer may lack.
 """
 
 import gzip
 import hashlib
 import itertools
+import json
 import os
 import re
 import zlib
@@ -17,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 from numpy.typing import NDArray
 
 from MedGANLogic.domain import FOREIGN_UNITS, UNITS, Array, Domain
@@ -28,6 +29,11 @@ Affine = NDArray[np.float64]
 #: What a file that MedGAN writes may be called.
 SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
 
+#: What voxels are called that cross between a front end and its child: nothing is rounded, and JSON beside them says
+#: where they lie and what they are. Not for keeping.
+CROSSING = ".npy"
+
+_CROSSING_FORMAT = 1
 _RAS_FROM_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _NOTE_KEYS = ("ITK_FileNotes", "descrip", "MedGAN")
 # A table's shell, a sheet or a mask is thinner than twice this; arms and legs are thicker.
@@ -239,12 +245,17 @@ def read(path: str | os.PathLike[str], unit: str) -> Image:
     ``unit`` is what the values are (``HU``, ``SUV``, ``none``, ``label``) or a foreign unit that is turned into one
     (``HU+1024``); no format but DICOM carries it. Raises ImageError for a file that is missing, broken, too large for
     this machine, has a time axis, complex values or sheared axes, and for a folder with no or several series.
-    """
-    import SimpleITK as sitk
 
+    What ``write`` left as ``.npy`` is mapped into memory, not to be written to, and says its own unit: ImageError for
+    another one.
+    """
     path = Path(path)
     if not path.exists():
         raise ImageError(f"{path} does not exist")
+    if path.name.lower().endswith(CROSSING):
+        return _read_crossing(path, unit)
+    import SimpleITK as sitk
+
     offset = 0.0
     if unit in FOREIGN_UNITS:
         unit, offset = FOREIGN_UNITS[unit]
@@ -262,9 +273,7 @@ def read(path: str | os.PathLike[str], unit: str) -> Image:
     if "complex" in loaded.GetPixelIDTypeAsString():
         raise ImageError(f"{path} holds complex values: give the magnitude")
     affine = _affine_of(loaded)
-    directions = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
-    if np.abs(directions.T @ directions - np.eye(3)).max() > 1e-3:
-        raise ImageError(f"{path} has sheared axes: resample it to a box first (in Slicer: harden its transform)")
+    _refuse_sheared(path, affine)
     voxels = np.asarray(from_sitk(loaded))
     if voxels.ndim == 3:
         voxels = voxels[None]
@@ -280,11 +289,16 @@ def write(image: Image, path: str | os.PathLike[str]) -> None:
     float32. ``facts["notes"]`` goes into the header as one line of 79 ASCII characters at most: NIfTI has room for no
     more, and MHA breaks on what is more. Raises ImageError for a suffix that is not one of ``SUFFIXES``, for
     voxels that are NaN or infinite, and where the file cannot be written whole.
-    """
-    import SimpleITK as sitk
 
+    ``.npy`` keeps voxels as they are, NaN too; affine, unit and facts go into ``NAME.npy.json``.
+    """
     path = Path(path)
     suffix = suffix_of(path)
+    if suffix == CROSSING:
+        _write_crossing(image, path)
+        return
+    import SimpleITK as sitk
+
     output = to_sitk(_stored(image), image.affine)
     if "notes" in image.facts:
         notes = " ".join(image.facts["notes"].split()).encode("ascii", "replace").decode()[:79]
@@ -321,7 +335,7 @@ def fingerprint(path: Path) -> str:
 
 def suffix_of(path: Path) -> str:
     """Return the suffix of a volume's name. Raises ImageError where it is none that we write."""
-    for suffix in SUFFIXES:
+    for suffix in (*SUFFIXES, CROSSING):
         if path.name.lower().endswith(suffix):
             return suffix
     raise ImageError(f"{path.name}: the name must end in one of {', '.join(SUFFIXES)}")
@@ -341,6 +355,66 @@ def _stored(image: Image) -> Array:
             raise ImageError("the labels are not whole numbers: nothing was written")
         return labels
     return voxels.astype(np.float32)
+
+
+def _write_crossing(image: Image, path: Path) -> None:
+    sidecar = _crossing_sidecar(path)
+    said = {
+        "format": _CROSSING_FORMAT,
+        "affine": image.affine.tolist(),
+        "unit": image.unit,
+        "facts": dict(image.facts),
+    }
+    partials = [name.with_name(f".{name.name}.partial-{os.getpid()}") for name in (sidecar, path)]
+    try:
+        partials[0].write_text(json.dumps(said, indent=2) + "\n", encoding="utf-8")
+        with partials[1].open("wb") as stream:
+            np.save(stream, image.voxels, allow_pickle=False)
+        # The voxels last: who finds them finds all.
+        partials[0].replace(sidecar)
+        partials[1].replace(path)
+    except OSError as error:
+        raise ImageError(f"{path} could not be written: {error.strerror or error}") from error
+    finally:
+        for partial in partials:
+            partial.unlink(missing_ok=True)
+
+
+def _read_crossing(path: Path, unit: str) -> Image:
+    try:
+        said = json.loads(_crossing_sidecar(path).read_text(encoding="utf-8"))
+        # Never unpickles; what is no array of numbers, or shorter than its header says, is a ValueError.
+        voxels = np.asarray(np.lib.format.open_memmap(path, mode="r"))
+        if said["format"] != _CROSSING_FORMAT or voxels.dtype.kind not in "biuf":
+            raise ValueError(f"format {said['format']} of {voxels.dtype}")
+        facts = {str(name): str(fact) for name, fact in said["facts"].items()}
+        image = Image(voxels, np.array(said["affine"], np.float64), said["unit"], facts)
+        _refuse_flat(image.affine)
+    except OSError as error:
+        raise ImageError(f"{error.filename or path} could not be read: {error.strerror or error}") from error
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
+        raise ImageError(f"{path} and its .json are not a volume that MedGAN wrote: {error}") from error
+    _refuse_too_large(path, image.grid.shape, len(voxels))
+    _refuse_sheared(path, image.affine)
+    if image.unit != unit:
+        raise ImageError(f"{path} holds {image.unit}: {unit} was expected")
+    return image
+
+
+def _refuse_flat(affine: Affine) -> None:
+    lengths = np.linalg.norm(affine[:3, :3], axis=0)
+    if not (np.isfinite(affine).all() and lengths.all() and affine[3].tolist() == [0, 0, 0, 1]):
+        raise ValueError("the affine does not lead from voxels to millimetres")
+
+
+def _crossing_sidecar(path: Path) -> Path:
+    return path.with_name(path.name + ".json")
+
+
+def _refuse_sheared(path: Path, affine: Affine) -> None:
+    directions = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+    if np.abs(directions.T @ directions - np.eye(3)).max() > 1e-3:
+        raise ImageError(f"{path} has sheared axes: resample it to a box first (in Slicer: harden its transform)")
 
 
 def _read_file(path: Path) -> Any:
@@ -420,7 +494,8 @@ def _read_series(folder: Path) -> Any:
     image = reader.Execute()
     for tag in _DICOM_TAGS:
         if reader.HasMetaDataKey(0, tag):
-            image.SetMetaData(tag, reader.GetMetaData(0, tag))
+            # Bytes of another character set would be refused; nothing that is looked for has any.
+            image.SetMetaData(tag, reader.GetMetaData(0, tag).encode("ascii", "replace").decode())
     return image
 
 
@@ -435,6 +510,8 @@ def _is_dicom(file: Path) -> bool:
 def _refuse_too_large(path: Path, size: tuple[int, ...], components: int) -> None:
     # A volume is held as it is stored, as float32, and twice more while it is resampled: sixteen bytes a voxel.
     needed = int(np.prod([int(n) for n in size], dtype=object)) * components * 16
+    import psutil
+
     available = psutil.virtual_memory().available
     if needed > available:
         raise ImageError(

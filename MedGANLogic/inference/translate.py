@@ -3,15 +3,16 @@
 import json
 import os
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from MedGANLogic import __version__
+from MedGANLogic import __version__, dicom
 from MedGANLogic.bundle import Bundle, open_bundle
 from MedGANLogic.catalogue import RESEARCH_USE, Card, Model, find
 from MedGANLogic.check import Finding, check, refuse
@@ -197,40 +198,94 @@ def from_network(
     return Image(domain.window.answer(placed.voxels, chosen), wanted.affine, domain.unit)
 
 
+@dataclass(frozen=True)
+class Request:
+    """Files to translate, and how: what a result follows from, besides the model.
+
+    ``input`` is a file or DICOM folder, ``others`` the files of a model's further inputs by role.
+    """
+
+    input: str
+    others: Mapping[str, str] = field(default_factory=dict)
+    mask: str | None = None
+    input_unit: str | None = None
+    strength: float | None = None
+    force: bool = False
+
+    @property
+    def files(self) -> list[Path]:
+        """All that is read."""
+        return [Path(path) for path in (self.input, *self.others.values(), self.mask) if path]
+
+    def fingerprint(self, bundle: Bundle) -> dict[str, Any]:
+        """Return plain data that is the same for another request only if the result is."""
+        return {
+            "model_sha256": bundle.model.sha256,
+            "input_sha256": fingerprint(Path(self.input)),
+            "others_sha256": {role: fingerprint(Path(path)) for role, path in self.others.items()},
+            "mask_sha256": fingerprint(Path(self.mask)) if self.mask else None,
+            "input_unit": self.input_unit,
+            "strength": self.strength,
+            "force": self.force,
+        }
+
+
 def translate_file(
     bundle: str | Bundle,
-    input_path: str,
+    input_path: str | Request,
     output_path: str,
     device: str = "auto",
-    mask_path: str | None = None,
-    input_unit: str | None = None,
-    force: bool = False,
     progress: Progress = silent,
-    others: Mapping[str, str] | None = None,
-    strength: float | None = None,
 ) -> dict[str, Any]:
     """Translate a file or DICOM folder into a file; return the provenance, also written beside it as JSON.
 
-    ``bundle`` is a model's name, a bundle's folder, or an opened bundle; ``others`` are the files of its further
-    inputs by role. The output appears only when it is whole; beside ``ct.nii.gz`` stands ``ct.nii.gz.medgan.json``.
-    Raises what ``read``, ``translate`` and ``write`` raise.
+    ``bundle`` is a model's name, a bundle's folder, or an opened bundle. The output appears only when it is whole;
+    beside ``ct.nii.gz`` stands ``ct.nii.gz.medgan.json``. Raises what ``read``, ``translate`` and ``write`` raise.
     """
     opened = bundle if isinstance(bundle, Bundle) else open_bundle(find(bundle))
-    output, further = Path(output_path), dict(others or {})
-    _refuse_place(output, [Path(path) for path in (input_path, mask_path, *further.values()) if path])
-    first, unknown = next(iter(opened.card.inputs), ""), further.keys() - set(list(opened.card.inputs)[1:])
+    request = input_path if isinstance(input_path, Request) else Request(str(input_path))
+    output = Path(output_path)
+    _refuse_place(output, request.files)
+    done = _translated(opened, request, device, progress)
+    with _account(output, {**done.provenance, **_said(opened, request, output)}) as provenance:
+        write(done.image, output)
+    return provenance
+
+
+def translate_series(
+    bundle: Bundle, request: Request, output_path: str, device: str = "auto", progress: Progress = silent
+) -> dict[str, Any]:
+    """Translate a DICOM series into a new folder with another, of the same study; return the provenance.
+
+    Beside the folder stands ``FOLDER.medgan.json``. Raises DicomError for a source that is no such series and for a
+    folder that may not be written to, before any work, and what ``translate`` and ``dicom.write`` raise.
+    """
+    output, source = Path(output_path), dicom.open_series(request.input)
+    dicom.refuse_place(output, source)
+    done = _translated(bundle, request, device, progress)
+    with _account(output, {**done.provenance, **_said(bundle, request, output)}) as provenance:
+        dicom.write(done.image, _only_target(bundle.card)[1], bundle.model, source, output)
+    return provenance
+
+
+def _said(bundle: Bundle, request: Request, output: Path) -> dict[str, Any]:
+    return {"input": request.input, "output": str(output), "asked": request.fingerprint(bundle)}
+
+
+def _translated(bundle: Bundle, request: Request, device: str, progress: Progress) -> Translation:
+    """Read what is asked for and translate it."""
+    inputs = bundle.card.inputs
+    first, unknown = next(iter(inputs), ""), request.others.keys() - set(list(inputs)[1:])
     if unknown or not first:
-        inputs = ", ".join(opened.card.inputs) or "no image"
-        raise ImageError(f"{opened.card.name} reads {inputs}: found {', '.join(sorted(unknown)) or input_path}")
-    images = {first: read(input_path, input_unit or opened.card.inputs[first].unit)}
-    if images[first].unit != opened.card.inputs[first].unit:
-        found, expected = images[first].unit, opened.card.inputs[first].unit
-        raise ImageError(f"--input-unit {input_unit} gives {found}, {opened.card.name} reads {expected}")
-    images |= {role: read(path, opened.card.inputs[role].unit) for role, path in further.items()}
-    mask = read(mask_path, "label") if mask_path else None
-    done = translate(opened, images, device, mask, strength, force, progress)
-    request = asked(opened, input_path, mask_path, input_unit, force, further, strength)
-    return _written(done, {"input": str(input_path), "output": str(output_path), "asked": request}, output)
+        found = ", ".join(sorted(unknown)) or request.input
+        raise ImageError(f"{bundle.card.name} reads {', '.join(inputs) or 'no image'}: found {found}")
+    images = {first: read(request.input, request.input_unit or inputs[first].unit)}
+    if images[first].unit != inputs[first].unit:
+        found, expected = images[first].unit, inputs[first].unit
+        raise ImageError(f"--input-unit {request.input_unit} gives {found}, {bundle.card.name} reads {expected}")
+    images |= {role: read(path, inputs[role].unit) for role, path in request.others.items()}
+    mask = read(request.mask, "label") if request.mask else None
+    return translate(bundle, images, device, mask, request.strength, request.force, progress)
 
 
 def sample_file(
@@ -239,51 +294,32 @@ def sample_file(
     """Draw an image from a model without input into a file; return the provenance, also written beside it."""
     output = Path(output_path)
     _refuse_place(output, [])
-    return _written(sample(bundle, seed, device, progress), {"output": str(output_path)}, output)
+    done = sample(bundle, seed, device, progress)
+    with _account(output, {**done.provenance, "output": str(output)}) as provenance:
+        write(done.image, output)
+    return provenance
 
 
-def _written(done: Translation, said: Mapping[str, Any], output: Path) -> dict[str, Any]:
-    """Write an image and its provenance; neither appears unless both are whole."""
-    provenance = {**done.provenance, **said}
+@contextmanager
+def _account(output: Path, provenance: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Write the provenance beside what the block writes; it appears only when that is whole."""
     sidecar = sidecar_of(output)
     partial = sidecar.with_name(f".{sidecar.name}.partial-{os.getpid()}")
     try:
         partial.write_text(json.dumps(provenance, indent=2) + "\n", encoding="utf-8")
-        write(done.image, output)
+        yield provenance
         partial.replace(sidecar)
     except OSError as error:
         raise ImageError(f"{output} could not be written: {error.strerror}") from error
     finally:
         partial.unlink(missing_ok=True)
-    return provenance
-
-
-def asked(
-    bundle: Bundle,
-    input_path: str,
-    mask_path: str | None,
-    input_unit: str | None,
-    force: bool,
-    others: Mapping[str, str],
-    strength: float | None,
-) -> dict[str, Any]:
-    """Return what a result follows from: the same answer means the same result."""
-    return {
-        "model_sha256": bundle.model.sha256,
-        "input_sha256": fingerprint(Path(input_path)),
-        "others_sha256": {role: fingerprint(Path(path)) for role, path in others.items()},
-        "mask_sha256": fingerprint(Path(mask_path)) if mask_path else None,
-        "input_unit": input_unit,
-        "strength": strength,
-        "force": force,
-    }
 
 
 def finished(output: Path, request: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return the provenance of an output that is there and followed from the same request; else None."""
     try:
         said = json.loads(sidecar_of(output).read_text(encoding="utf-8"))
-        return dict(said) if output.is_file() and said["asked"] == request else None
+        return dict(said) if output.exists() and said["asked"] == request else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

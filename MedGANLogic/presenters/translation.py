@@ -54,6 +54,19 @@ class Work:
 
 
 @dataclass(frozen=True)
+class Devices:
+    """Where the work can be done, as the verb ``devices`` says it; nothing is known before it has answered."""
+
+    found: tuple[tuple[str, str], ...] = ()
+    why_no_gpu: str = ""
+
+    @staticmethod
+    def of(event: Mapping[str, Any]) -> "Devices":
+        """Read the verb's result."""
+        return Devices(tuple((one["name"], one["text"]) for one in event["devices"]), str(event["why_no_gpu"]))
+
+
+@dataclass(frozen=True)
 class Option:
     """One line of a list: ``key`` is what is chosen, ``hint`` says more."""
 
@@ -85,6 +98,9 @@ class View:
     takes_mask: bool
     strength: float | None
     seed: int | None
+    devices: tuple[Option, ...]
+    device: str
+    device_says: str
     asks_to_force: bool
     makes_segmentation: bool
     output_name: str
@@ -95,7 +111,13 @@ class View:
     is_locked: bool
 
 
-def view(models: Sequence[Model], chosen: Chosen, given: Mapping[str, Given], work: Work | None = None) -> View:
+def view(
+    models: Sequence[Model],
+    chosen: Chosen,
+    given: Mapping[str, Given],
+    work: Work | None = None,
+    devices: Devices = Devices(),
+) -> View:
     """Return what to show. Tasks and models come from the cards alone: a new one appears without a line changed.
 
     ``given`` holds the images by role of the model that is shown (``model_of`` says which that is).
@@ -103,7 +125,7 @@ def view(models: Sequence[Model], chosen: Chosen, given: Mapping[str, Given], wo
     tasks = tuple(Option(task, task_title(task)) for task in dict.fromkeys(model.card.task for model in models))
     model = model_of(models, chosen)
     if model is None:
-        return _without_model(tasks)
+        return _WITHOUT_MODEL
     card = model.card
     listed = [one for one in models if one.card.task == card.task]
     findings = _findings(card, given)
@@ -122,6 +144,12 @@ def view(models: Sequence[Model], chosen: Chosen, given: Mapping[str, Given], wo
         takes_mask=bool(card.inputs),
         strength=None if card.strength is None else _first_of(chosen.strength, card.strength),
         seed=None if card.inputs else chosen.seed,
+        devices=(
+            Option("auto", _automatic(devices)),
+            *(Option(name, f"{name}: {text}") for name, text in devices.found),
+        ),
+        device=chosen.device if chosen.device in dict(devices.found) else "auto",
+        device_says=devices.why_no_gpu,
         asks_to_force=forceable,
         makes_segmentation=isinstance(target.window, Labels),
         output_name=_output_name(card, given, target),
@@ -181,9 +209,33 @@ def _hint(card: Card) -> str:
     return str(card.measured.get("summary", "not measured"))
 
 
-def _without_model(tasks: tuple[Option, ...]) -> View:
-    says = "No models are installed: train one, or name their folder in MEDGAN_BUNDLES."
-    return View(tasks, "", (), "", (), (), (), False, None, None, False, False, "", "Apply", False, says, None, False)
+_WITHOUT_MODEL = View(
+    tasks=(),
+    task="",
+    models=(),
+    model="",
+    facts=(),
+    slots=(),
+    findings=(),
+    takes_mask=False,
+    strength=None,
+    seed=None,
+    devices=(),
+    device="",
+    device_says="",
+    asks_to_force=False,
+    makes_segmentation=False,
+    output_name="",
+    button="Apply",
+    may_press=False,
+    says="No models are installed: train one, or name their folder in MEDGAN_BUNDLES.",
+    share=None,
+    is_locked=False,
+)
+
+
+def _automatic(devices: Devices) -> str:
+    return f"Automatic ({devices.found[0][1]})" if devices.found else "Automatic"
 
 
 def _findings(card: Card, given: Mapping[str, Given]) -> list[Finding]:

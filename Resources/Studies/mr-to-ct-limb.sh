@@ -28,8 +28,8 @@ train "$runs/first" "$runs/rigid.zip" --recipe l1 --steps 2400
 pack "$runs/aligned.zip" --align "$runs/first/bundle"
 train "$runs/second" "$runs/aligned.zip" --recipe l1 --from "$runs/first/bundle" --steps 2400
 pack "$runs/realigned.zip" --align "$runs/second/bundle"
-train "$runs/l1" "$runs/realigned.zip" --recipe l1 --from "$runs/second/bundle" --steps 4000 &
-train "$runs/gan" "$runs/realigned.zip" --recipe pix2pix-plain --from "$runs/second/bundle" --steps 4000 &
+train "$runs/l1" "$runs/realigned.zip" --recipe l1 --from "$runs/second/bundle" --steps 3000 &
+train "$runs/gan" "$runs/realigned.zip" --recipe pix2pix-plain --from "$runs/second/bundle" --steps 3000 &
 wait -n && wait
 "$medgan" measure "$runs/gan/bundle" --cohort "$study.csv" --align "$runs/second/bundle" \
     --compare "same generator, L1 alone" "$runs/l1/bundle"

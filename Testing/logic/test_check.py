@@ -211,9 +211,10 @@ def test_header_that_names_the_right_modality_passes(mr: Image) -> None:
     assert not check(MR_MODEL, "mr", replace(mr, facts={"modality": "MR"}))
 
 
-def test_synthetic_input_is_warned_of(mr: Image) -> None:
-    notes = {"notes": "SYNTHETIC CT (HU) by MedGAN thigh, research use only"}
-    assert "itself synthetic" in only(warnings(MR_MODEL, replace(mr, facts=notes)))
+@pytest.mark.parametrize("fact", ["notes", "series"])
+def test_synthetic_input_is_warned_of(fact: str, mr: Image) -> None:
+    facts = {fact: "SYNTHETIC CT (HU) by MedGAN thigh, research use only"}
+    assert "itself synthetic" in only(warnings(MR_MODEL, replace(mr, facts=facts)))
 
 
 @pytest.mark.parametrize("part, warned", [("THIGH", False), ("UPPER THIGH", False), ("HEAD", True), ("", False)])

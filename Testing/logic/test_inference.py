@@ -25,7 +25,7 @@ from MedGANLogic.inference import translate as translation
 from MedGANLogic.inference.devices import DeviceError, choose_device, devices, why_no_gpu
 from MedGANLogic.inference.plan import MemoryShortError, Plan, footprint, plan
 from MedGANLogic.inference.predict import predict
-from MedGANLogic.inference.translate import sidecar_of, translate, translate_file
+from MedGANLogic.inference.translate import Request, sidecar_of, translate, translate_file
 from MedGANLogic.parts.generators.plain_unet import PlainUNet
 from MedGANLogic.parts.generators.strided_unet import StridedUNet
 from MedGANLogic.parts.network import Network
@@ -618,7 +618,7 @@ def test_mask_is_never_overwritten(toy_bundle, mr_file, mr, tmp_path):
     mask = tmp_path / "mask.nii.gz"
     write(Image(np.ones(mr.voxels.shape, np.uint8), mr.affine, "label"), mask)
     with pytest.raises(ImageError, match="user data are never overwritten"):
-        translate_file(toy_bundle, str(mr_file), str(mask), "cpu", mask_path=str(mask))
+        translate_file(toy_bundle, Request(str(mr_file), mask=str(mask)), str(mask), "cpu")
 
 
 @pytest.mark.parametrize(
@@ -646,7 +646,7 @@ def test_folder_that_may_not_be_written_to_is_refused_before_any_work(toy_bundle
 
 def test_unit_that_does_not_fit_the_model_is_refused(toy_bundle, mr_file, out):
     with pytest.raises(ImageError, match="--input-unit HU gives HU, toy reads none"):
-        translate_file(toy_bundle, str(mr_file), str(out / "ct.nii.gz"), "cpu", input_unit="HU")
+        translate_file(toy_bundle, Request(str(mr_file), input_unit="HU"), str(out / "ct.nii.gz"), "cpu")
 
 
 def test_cancelling_leaves_nothing(toy_bundle, mr_file, out):

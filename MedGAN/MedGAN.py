@@ -1,0 +1,415 @@
+"""MedGAN's main module for 3D Slicer: choose a volume, see which models fit it and how good they are, press Apply.
+
+Every rule (what fits, what may be pressed, what is said) is in ``MedGANLogic.presenters``; here widgets are filled and
+read. Long work is a child process that a timer looks at: Slicer's own process never imports torch.
+"""
+
+import html
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import qt
+import slicer
+from MedGANLib.PanelState import PanelState
+from slicer.i18n import tr as _
+from slicer.ScriptedLoadableModule import (
+    ScriptedLoadableModule,
+    ScriptedLoadableModuleLogic,
+    ScriptedLoadableModuleTest,
+    ScriptedLoadableModuleWidget,
+)
+from slicer.util import VTKObservationMixin
+
+from MedGANLogic import catalogue
+from MedGANLogic.check import Finding, Level, check
+from MedGANLogic.errors import MedGANError
+from MedGANLogic.mrml import image_from_node, mask_from_roi, mask_from_segment, show_over
+from MedGANLogic.presenters.translation import Chosen, Given, Work, account, model_of, view
+
+#: How often a running child is looked at.
+_POLL_MILLISECONDS = 50
+_COLOURS = {Level.ERROR: "#d9534f", Level.WARNING: "#e0a030", Level.NOTE: "#6c8ebf"}
+
+
+class MedGAN(ScriptedLoadableModule):
+    """What Slicer shows of the module before it is opened."""
+
+    def __init__(self, parent):
+        ScriptedLoadableModule.__init__(self, parent)
+        parent.title = "MedGAN"
+        parent.categories = ["Image Synthesis"]
+        parent.dependencies = []
+        parent.contributors = ["The MedGAN developers"]
+        parent.helpText = _(
+            "Translate, clean, refine and segment medical images with generative adversarial networks. "
+            "Research use only: a synthetic image shows what such an input usually goes with, not what is there."
+        )
+        parent.acknowledgementText = _("The models' cards name the people whose images they were trained on.")
+
+
+class MedGANLogic(ScriptedLoadableModuleLogic):
+    """Translations for scripts: ``slicer.util.getModuleLogic("MedGAN").translate(node, "mr-to-ct-limb")``."""
+
+    def translate(self, inputNodes, modelName, **choices):
+        """Translate a volume, or volumes by role, and return the new node; waits, and keeps Slicer alive meanwhile.
+
+        ``choices`` are those of ``presenters.translation.Chosen``: ``device``, ``strength``, ``seed``, ….
+        Raises MedGANError with a sentence.
+        """
+        translation = self.begin(inputNodes, modelName, **choices)
+        return translation.finish(lambda _translation: slicer.app.processEvents())
+
+    def start(self, inputNodes, modelName, onDone, onProgress=lambda _translation: None, **choices):
+        """Begin a translation and return at once; ``onDone(translation)`` is called when it has ended, however."""
+        translation = self.begin(inputNodes, modelName, **choices)
+        timer = qt.QTimer()
+        timer.interval = _POLL_MILLISECONDS
+
+        def look():
+            more = translation.advance()
+            onProgress(translation)
+            if not more:
+                timer.stop()
+                onDone(translation)
+
+        timer.connect("timeout()", look)
+        timer.start()
+        # Whoever holds the translation holds the timer.
+        translation.timer = timer
+        return translation
+
+    def begin(self, inputNodes, modelName, makeMask=None, **choices):
+        """Return a translation that somebody else drives by its ``advance``. Raises MedGANError for no such model."""
+        # psutil is needed from here on; a fresh Slicer may lack it until the first Apply.
+        from MedGANLib.NodeTranslation import NodeTranslation
+
+        model = catalogue.find(modelName)
+        if not isinstance(inputNodes, dict):
+            roles = list(model.card.inputs)[:1]
+            inputNodes = dict.fromkeys(roles, inputNodes) if inputNodes is not None else {}
+        chosen = Chosen(task=model.card.task, model=model.card.name, **choices)
+        given = {role: Given(node.GetName()) for role, node in inputNodes.items()}
+        name = slicer.mrmlScene.GenerateUniqueName(view([model], chosen, given).output_name)
+        return NodeTranslation(slicer.mrmlScene, model, chosen, inputNodes, name, makeMask, childInterpreter())
+
+
+def childInterpreter() -> str:
+    """Return the Python that runs the child: PythonSlicer, which sets up Slicer's libraries, where there is one."""
+    folder = Path(slicer.app.slicerHome, "bin")
+    return shutil.which("PythonSlicer", path=str(folder)) or sys.executable
+
+
+class MedGANWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
+    """The panel."""
+
+    def __init__(self, parent=None):
+        ScriptedLoadableModuleWidget.__init__(self, parent)
+        VTKObservationMixin.__init__(self)
+
+    def setup(self):
+        ScriptedLoadableModuleWidget.setup(self)
+        self.logic = MedGANLogic()
+        self._models = catalogue.models()
+        self._state = None
+        self._translation = None
+        self._failure = ""
+        self._given = {}
+        self._selectors = {}
+        panel = slicer.util.loadUI(str(catalogue.resource("UI/MedGAN.ui")))
+        panel.setMRMLScene(slicer.mrmlScene)
+        self.layout.addWidget(panel)
+        self.ui = slicer.util.childWidgetVariables(panel)
+        self._timer = qt.QTimer()
+        self._timer.interval = _POLL_MILLISECONDS
+        self._timer.connect("timeout()", self._advance)
+        self._connect()
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self._onSceneStartClose)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self._onSceneChanged)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self._onSceneChanged)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.NodeRemovedEvent, self._onSceneChanged)
+        self._onSceneChanged()
+
+    def cleanup(self):
+        """End what runs: the module is reloaded, or Slicer is closed."""
+        self._abandon()
+        self.removeObservers()
+
+    def enter(self):
+        self._onSceneChanged()
+
+    def _connect(self):
+        self.ui.taskSelector.connect("activated(int)", self._onTask)
+        self.ui.modelSelector.connect("activated(int)", self._onModel)
+        self.ui.forceCheckBox.connect("clicked(bool)", lambda on: self._choose(in_spite_of_errors=bool(on)))
+        self.ui.maskSelector.connect("currentNodeChanged(vtkMRMLNode*)", self._onMask)
+        self.ui.segmentSelector.connect("activated(int)", self._onSegment)
+        self.ui.strengthSlider.connect("valueChanged(double)", lambda value: self._choose(strength=round(value, 3)))
+        self.ui.seedSpinBox.connect("valueChanged(int)", lambda value: self._choose(seed=int(value)))
+        self.ui.applyButton.connect("clicked()", self._onApply)
+        self.ui.fadeSlider.connect("valueChanged(double)", self._onFade)
+
+    # What the user does
+
+    def _choose(self, **changes):
+        self._state.chosen = Chosen(**{**self._state.chosen.to_json(), **changes})
+        self._failure = ""
+        self._show()
+
+    def _onTask(self, _index):
+        self._choose(task=self.ui.taskSelector.currentData, model="", in_spite_of_errors=False, strength=None)
+
+    def _onModel(self, _index):
+        self._choose(model=self.ui.modelSelector.currentData, in_spite_of_errors=False, strength=None)
+
+    def _onInput(self, role, node):
+        self._state.setInputNode(role, node)
+        self._choose(in_spite_of_errors=False)
+
+    def _onMask(self, node):
+        self._state.maskNode = node
+        self._show()
+
+    def _onSegment(self, _index):
+        self._state.segmentID = self.ui.segmentSelector.currentData or ""
+
+    def _onApply(self):
+        if self._translation is not None:
+            self._translation.cancel()
+            self._show()
+            return
+        self._failure = ""
+        model = self._model()
+        nodes = {role: self._state.inputNode(role) for role in model.card.inputs}
+        chosen = self._state.chosen.to_json()
+        choices = {name: chosen[name] for name in ("device", "strength", "seed", "in_spite_of_errors")}
+        try:
+            self._translation = self.logic.begin(nodes, model.card.name, self._makeMask(), **choices)
+        except MedGANError as error:
+            self._failure = str(error)
+        else:
+            self._timer.start()
+        self._show()
+
+    def _makeMask(self):
+        node, segmentID = self._state.maskNode, self._state.segmentID
+        if node is None:
+            return None
+        if node.IsA("vtkMRMLSegmentationNode"):
+            return lambda grid: mask_from_segment(node, segmentID, grid)
+        return lambda grid: mask_from_roi(node, grid)
+
+    def _onFade(self, value):
+        result, model = self._state.resultNode, self._model()
+        inputs = [self._state.inputNode(role) for role in model.card.inputs] if model else []
+        if result is not None and inputs and inputs[0] is not None:
+            show_over(inputs[0], result, slicer.mrmlScene, value)
+
+    # What happens meanwhile
+
+    def _advance(self):
+        translation = self._translation
+        if translation is None or translation.advance():
+            self._showWork()
+            return
+        self._timer.stop()
+        self._translation = None
+        self._failure = translation.error
+        if translation.outputNode is not None:
+            self._state.resultNode = translation.outputNode
+            self.ui.accountLabel.text = _asTable(account(translation.provenance))
+            self._onFade(self.ui.fadeSlider.value)
+        self._show()
+
+    def _onSceneStartClose(self, _caller=None, _event=None):
+        self._abandon()
+        self._state = None
+
+    def _onSceneChanged(self, _caller=None, _event=None):
+        if slicer.mrmlScene.IsClosing() or slicer.mrmlScene.IsBatchProcessing():
+            return
+        self._state = PanelState(self.logic.getParameterNode())
+        self._show()
+
+    def _abandon(self):
+        self._timer.stop()
+        if self._translation is not None:
+            self._translation.abandon()
+            self._translation = None
+
+    # What is shown
+
+    def _model(self):
+        return model_of(self._models, self._state.chosen) if self._state else None
+
+    def _view(self):
+        model = self._model()
+        given = {}
+        for role in model.card.inputs if model else ():
+            node = self._state.inputNode(role)
+            if node is not None:
+                given[role] = Given(node.GetName(), self._findings(model, role, node))
+        return view(self._models, self._state.chosen, given, self._work())
+
+    def _work(self) -> Work | None:
+        return self._translation.work if self._translation is not None else None
+
+    def _findings(self, model, role, node):
+        """Return what ``check`` says of a volume, looked at again only when its voxels or place have changed."""
+        data = node.GetImageData()
+        key = (model.sha256, role, node.GetID(), node.GetMTime(), data.GetMTime() if data else 0)
+        if key not in self._given:
+            try:
+                found = check(model.card, role, image_from_node(node, model.card.inputs[role].unit))
+            except MedGANError as error:
+                found = [Finding(Level.ERROR, str(error))]
+            self._given = {kept: findings for kept, findings in self._given.items() if kept[1:3] != key[1:3]}
+            self._given[key] = tuple(found)
+        return self._given[key]
+
+    def _show(self):
+        if self._state is None:
+            return
+        seen = self._view()
+        _fill(self.ui.taskSelector, seen.tasks, seen.task)
+        _fill(self.ui.modelSelector, seen.models, seen.model)
+        self._showSlots(seen.slots)
+        self.ui.factsLabel.text = _asTable(seen.facts)
+        _say(self.ui.findingsLabel, "<br>".join(_asLine(finding) for finding in seen.findings))
+        self.ui.forceCheckBox.visible = seen.asks_to_force
+        self.ui.forceCheckBox.checked = self._state.chosen.in_spite_of_errors
+        self._showOptions(seen)
+        for name in ("imagesButton", "optionsButton"):
+            getattr(self.ui, name).enabled = not seen.is_locked
+        self.ui.resultButton.visible = self._state.resultNode is not None
+        self._showWork(seen)
+
+    def _showWork(self, seen=None):
+        seen = seen or self._view()
+        self.ui.applyButton.text = seen.button
+        self.ui.applyButton.enabled = seen.may_press
+        self.ui.progressBar.visible = seen.is_locked
+        # A bar from 0 to 0 moves by itself: nobody knows yet how long it takes.
+        self.ui.progressBar.maximum = 0 if seen.share is None else 1000
+        self.ui.progressBar.value = int(1000 * (seen.share or 0))
+        failed = self._failure and not seen.is_locked
+        text = html.escape(self._failure[:1].upper() + self._failure[1:] if failed else seen.says)
+        _say(self.ui.statusLabel, f'<span style="color: {_COLOURS[Level.ERROR]}">{text}</span>' if failed else text)
+
+    def _showSlots(self, slots):
+        """Show a selector for each image that the model wants; one that fits from before stays."""
+        wanted = {slot.role: slot for slot in slots}
+        rows = self.ui.taskSelector.parent().layout()
+        for role in [role for role in self._selectors if role not in wanted]:
+            rows.removeRow(self._selectors.pop(role)[1])
+        for place, (role, slot) in enumerate(wanted.items(), start=1):
+            if role not in self._selectors:
+                self._selectors[role] = self._newSelector(role)
+                rows.insertRow(place, *self._selectors[role])
+            label, selector = self._selectors[role]
+            label.text = f"{slot.title}:"
+            was = selector.blockSignals(True)
+            selector.setCurrentNode(self._state.inputNode(role))
+            selector.blockSignals(was)
+
+    def _newSelector(self, role):
+        selector = slicer.qMRMLNodeComboBox()
+        selector.objectName = f"inputSelector_{role}"
+        selector.nodeTypes = ["vtkMRMLScalarVolumeNode"]
+        selector.addEnabled = selector.removeEnabled = selector.renameEnabled = False
+        selector.noneEnabled = True
+        selector.noneDisplay = _("choose a volume")
+        selector.toolTip = _("The volume to work on. It is not changed.")
+        selector.setMRMLScene(slicer.mrmlScene)
+        selector.connect("currentNodeChanged(vtkMRMLNode*)", lambda node: self._onInput(role, node))
+        label = qt.QLabel()
+        label.setBuddy(selector)
+        return label, selector
+
+    def _showOptions(self, seen):
+        state, mask = self._state, self._state.maskNode
+        segments = _segments(mask)
+        for label, field, isShown in (
+            ("maskLabel", "maskSelector", seen.takes_mask),
+            ("segmentLabel", "segmentSelector", bool(segments)),
+            ("strengthLabel", "strengthSlider", seen.strength is not None),
+            ("seedLabel", "seedSpinBox", seen.seed is not None),
+        ):
+            getattr(self.ui, label).visible = isShown
+            getattr(self.ui, field).visible = isShown
+        _quietly(self.ui.maskSelector, "setCurrentNode", mask)
+        _fillPairs(self.ui.segmentSelector, segments, state.segmentID)
+        if segments and state.segmentID not in dict(segments):
+            state.segmentID = segments[0][0]
+        if seen.strength is not None:
+            _quietly(self.ui.strengthSlider, "setValue", seen.strength)
+        if seen.seed is not None:
+            _quietly(self.ui.seedSpinBox, "setValue", seen.seed)
+
+
+def _quietly(widget, method, value):
+    """Set something that the user has not changed: nobody is told."""
+    was = widget.blockSignals(True)
+    getattr(widget, method)(value)
+    widget.blockSignals(was)
+
+
+def _fill(combo, options, key):
+    _fillPairs(combo, [(option.key, option.text) for option in options], key)
+    for index, option in enumerate(options):
+        combo.setItemData(index, option.hint, qt.Qt.ToolTipRole)
+
+
+def _fillPairs(combo, pairs, key):
+    if [(combo.itemData(index), combo.itemText(index)) for index in range(combo.count)] != list(pairs):
+        combo.clear()
+        for value, text in pairs:
+            combo.addItem(text, value)
+    combo.setCurrentIndex(max(0, combo.findData(key)) if pairs else -1)
+
+
+def _segments(node):
+    if node is None or not node.IsA("vtkMRMLSegmentationNode"):
+        return []
+    segmentation = node.GetSegmentation()
+    ids = [segmentation.GetNthSegmentID(index) for index in range(segmentation.GetNumberOfSegments())]
+    return [(segmentID, segmentation.GetSegment(segmentID).GetName()) for segmentID in ids]
+
+
+def _say(label, text):
+    label.text = text
+    label.visible = bool(text)
+
+
+def _asLine(finding):
+    return f'<span style="color: {_COLOURS[finding.level]}">■</span> {html.escape(finding.text)}'
+
+
+def _asTable(rows):
+    cells = "".join(
+        f'<tr><td style="padding-right: 8px"><b>{html.escape(heading)}</b></td><td>{_breakable(text)}</td></tr>'
+        for heading, text in rows
+    )
+    return f"<table>{cells}</table>"
+
+
+def _breakable(text):
+    """Let long words (hashes, paths) be broken: a panel is narrow."""
+    return re.sub(r"([^\s&;]{12})(?=[^\s&;])", "\\1\u200b", html.escape(text))
+
+
+class MedGANTest(ScriptedLoadableModuleTest):
+    """Run in Slicer by its own test driver; the rest of the suite needs no Slicer."""
+
+    def runTest(self):
+        self.setUp()
+        self.test_panel_opens_with_the_shipped_model()
+
+    def setUp(self):
+        slicer.mrmlScene.Clear()
+
+    def test_panel_opens_with_the_shipped_model(self):
+        widget = slicer.modules.medgan.widgetRepresentation().self()
+        self.assertEqual(widget.ui.applyButton.text, "Apply")
+        self.assertGreater(widget.ui.modelSelector.count, 0)

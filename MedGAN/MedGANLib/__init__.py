@@ -1,0 +1,1 @@
+"""What the MedGAN modules of 3D Slicer share."""
