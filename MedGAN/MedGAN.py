@@ -5,6 +5,7 @@ read. Long work is a child process that a timer looks at: Slicer's own process n
 """
 
 import html
+import importlib.util
 import re
 import shutil
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import qt
 import slicer
+from MedGANLib.NodeTranslation import NodeTranslation
 from MedGANLib.PanelState import PanelState
 from slicer.i18n import tr as _
 from slicer.ScriptedLoadableModule import (
@@ -25,8 +27,11 @@ from slicer.util import VTKObservationMixin
 from MedGANLogic import catalogue
 from MedGANLogic.check import Finding, Level, check
 from MedGANLogic.errors import MedGANError
+from MedGANLogic.jobs import Job, State
 from MedGANLogic.mrml import image_from_node, mask_from_roi, mask_from_segment, show_over
-from MedGANLogic.presenters.translation import Chosen, Given, Work, account, model_of, view
+from MedGANLogic.preflight import OLDEST_TORCH, Machine
+from MedGANLogic.presenters.readiness import readiness
+from MedGANLogic.presenters.translation import Chosen, Devices, Given, Work, account, model_of, view
 
 #: How often a running child is looked at.
 _POLL_MILLISECONDS = 50
@@ -82,9 +87,6 @@ class MedGANLogic(ScriptedLoadableModuleLogic):
 
     def begin(self, inputNodes, modelName, makeMask=None, **choices):
         """Return a translation that somebody else drives by its ``advance``. Raises MedGANError for no such model."""
-        # psutil is needed from here on; a fresh Slicer may lack it until the first Apply.
-        from MedGANLib.NodeTranslation import NodeTranslation
-
         model = catalogue.find(modelName)
         if not isinstance(inputNodes, dict):
             roles = list(model.card.inputs)[:1]
@@ -115,6 +117,8 @@ class MedGANWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._state = None
         self._translation = None
         self._failure = ""
+        self._devices, self._deviceJob = Devices(), None
+        self._readiness, self._installation = None, None
         self._given = {}
         self._selectors = {}
         panel = slicer.util.loadUI(str(catalogue.resource("UI/MedGAN.ui")))
@@ -124,6 +128,9 @@ class MedGANWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._timer = qt.QTimer()
         self._timer.interval = _POLL_MILLISECONDS
         self._timer.connect("timeout()", self._advance)
+        self._deviceTimer = qt.QTimer()
+        self._deviceTimer.interval = 4 * _POLL_MILLISECONDS
+        self._deviceTimer.connect("timeout()", self._lookForDevices)
         self._connect()
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self._onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self._onSceneChanged)
@@ -134,10 +141,15 @@ class MedGANWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def cleanup(self):
         """End what runs: the module is reloaded, or Slicer is closed."""
         self._abandon()
+        for job in (self._deviceJob, self._installation):
+            if job is not None:
+                job.close()
+        self._deviceTimer.stop()
         self.removeObservers()
 
     def enter(self):
         self._onSceneChanged()
+        self._askForDevices()
 
     def _connect(self):
         self.ui.taskSelector.connect("activated(int)", self._onTask)
@@ -147,7 +159,9 @@ class MedGANWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.segmentSelector.connect("activated(int)", self._onSegment)
         self.ui.strengthSlider.connect("valueChanged(double)", lambda value: self._choose(strength=round(value, 3)))
         self.ui.seedSpinBox.connect("valueChanged(int)", lambda value: self._choose(seed=int(value)))
+        self.ui.deviceSelector.connect("activated(int)", self._onDevice)
         self.ui.applyButton.connect("clicked()", self._onApply)
+        self.ui.installButton.connect("clicked()", self._onInstall)
         self.ui.fadeSlider.connect("valueChanged(double)", self._onFade)
 
     # What the user does
@@ -171,15 +185,23 @@ class MedGANWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._state.maskNode = node
         self._show()
 
+    def _onDevice(self, _index):
+        self._choose(device=self.ui.deviceSelector.currentData)
+
     def _onSegment(self, _index):
         self._state.segmentID = self.ui.segmentSelector.currentData or ""
 
     def _onApply(self):
-        if self._translation is not None:
-            self._translation.cancel()
+        running = self._translation or self._installation
+        if running is not None:
+            running.cancel()
             self._show()
             return
         self._failure = ""
+        self._readiness = readiness(Machine.this())
+        if not self._readiness.is_ready:
+            self._show()
+            return
         model = self._model()
         nodes = {role: self._state.inputNode(role) for role in model.card.inputs}
         chosen = self._state.chosen.to_json()
@@ -190,6 +212,36 @@ class MedGANWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._failure = str(error)
         else:
             self._timer.start()
+        self._show()
+
+    def _onInstall(self):
+        """Install torch by its own extension, which asks for itself, and the rest in a child process."""
+        self._failure = ""
+        if "torch" not in Machine.this().packages:
+            try:
+                from PyTorchUtils import PyTorchUtilsLogic
+            except ImportError:
+                self._failure = _("torch comes from the PyTorch extension: install it (Extensions Manager), restart")
+                self._show()
+                return
+            PyTorchUtilsLogic().installTorch(askConfirmation=True, torchVersionRequirement=f">={OLDEST_TORCH}")
+        wheels = self.ui.wheelsPath.currentPath
+        self._installation = Job(childInterpreter(), module="MedGANLogic.install")
+        self._installation.start(*(["--wheels", wheels] if wheels else []))
+        self._timer.start()
+        self._show()
+
+    def _lookForInstallation(self):
+        self._installation.poll()
+        if self._installation.state is State.RUNNING:
+            return
+        self._timer.stop()
+        self._failure = self._installation.error
+        self._installation.close()
+        self._installation = None
+        importlib.invalidate_caches()
+        self._readiness = readiness(Machine.this())
+        self._askForDevices()
         self._show()
 
     def _makeMask(self):
@@ -209,6 +261,9 @@ class MedGANWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     # What happens meanwhile
 
     def _advance(self):
+        if self._installation is not None:
+            self._lookForInstallation()
+            return
         translation = self._translation
         if translation is None or translation.advance():
             self._showWork()
@@ -220,6 +275,24 @@ class MedGANWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._state.resultNode = translation.outputNode
             self.ui.accountLabel.text = _asTable(account(translation.provenance))
             self._onFade(self.ui.fadeSlider.value)
+        self._show()
+
+    def _askForDevices(self):
+        """Let a child look, once: only torch knows, and torch stays out of Slicer's process."""
+        if self._deviceJob is not None or not importlib.util.find_spec("torch"):
+            return
+        self._deviceJob = Job(childInterpreter())
+        self._deviceJob.start("devices")
+        self._deviceTimer.start()
+
+    def _lookForDevices(self):
+        self._deviceJob.poll()
+        if self._deviceJob.state is State.RUNNING:
+            return
+        self._deviceTimer.stop()
+        if self._deviceJob.state is State.DONE:
+            self._devices = Devices.of(self._deviceJob.result)
+        self._deviceJob.close()
         self._show()
 
     def _onSceneStartClose(self, _caller=None, _event=None):
@@ -250,9 +323,11 @@ class MedGANWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             node = self._state.inputNode(role)
             if node is not None:
                 given[role] = Given(node.GetName(), self._findings(model, role, node))
-        return view(self._models, self._state.chosen, given, self._work())
+        return view(self._models, self._state.chosen, given, self._work(), self._devices)
 
     def _work(self) -> Work | None:
+        if self._installation is not None:
+            return Work(_("Installing"))
         return self._translation.work if self._translation is not None else None
 
     def _findings(self, model, role, node):
@@ -282,8 +357,18 @@ class MedGANWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._showOptions(seen)
         for name in ("imagesButton", "optionsButton"):
             getattr(self.ui, name).enabled = not seen.is_locked
+        self._showSetup()
         self.ui.resultButton.visible = self._state.resultNode is not None
         self._showWork(seen)
+
+    def _showSetup(self):
+        found = self._readiness
+        self.ui.setupFrame.visible = found is not None and not found.is_ready and self._installation is None
+        if found is not None:
+            lines = [*(_asLine(finding) for finding in found.findings), html.escape(found.question)]
+            self.ui.setupLabel.text = "<br>".join(lines)
+            for name in ("wheelsLabel", "wheelsPath", "installButton"):
+                getattr(self.ui, name).visible = bool(found.question)
 
     def _showWork(self, seen=None):
         seen = seen or self._view()
@@ -342,6 +427,8 @@ class MedGANWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         _fillPairs(self.ui.segmentSelector, segments, state.segmentID)
         if segments and state.segmentID not in dict(segments):
             state.segmentID = segments[0][0]
+        _fill(self.ui.deviceSelector, seen.devices, seen.device)
+        _say(self.ui.deviceReasonLabel, html.escape(seen.device_says))
         if seen.strength is not None:
             _quietly(self.ui.strengthSlider, "setValue", seen.strength)
         if seen.seed is not None:

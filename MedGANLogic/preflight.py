@@ -22,7 +22,9 @@ NEEDED: Mapping[str, str] = {"psutil": "5.9", "safetensors": "0.5", "tqdm": "4.6
 #: What is there before us and stays as it is.
 GIVEN = ("torch", "numpy", "SimpleITK")
 
-_OLDEST_TORCH = (2, 6)
+#: The oldest torch that prediction works with.
+OLDEST_TORCH = "2.6"
+
 _TORCH_BYTES = 4 << 30
 _ENOUGH_MEMORY_BYTES = 4 << 30
 _LONGEST_WINDOWS_PATH = 260
@@ -105,9 +107,8 @@ def _torch(machine: Machine) -> list[Finding]:
     found = machine.packages.get("torch")
     if found is None:
         return [Finding(Level.WARNING, "torch is not installed: the PyTorch extension installs it (up to 3 GB)")]
-    if _numbers(found) < _OLDEST_TORCH:
-        oldest = ".".join(map(str, _OLDEST_TORCH))
-        return [Finding(Level.ERROR, f"torch {found} is too old: MedGAN needs {oldest} and replaces none itself")]
+    if _numbers(found) < _numbers(OLDEST_TORCH):
+        return [Finding(Level.ERROR, f"torch {found} is too old: MedGAN needs {OLDEST_TORCH} and replaces none itself")]
     return []
 
 

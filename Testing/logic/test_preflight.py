@@ -9,6 +9,7 @@ import pytest
 
 from MedGANLogic.check import Level
 from MedGANLogic.preflight import GIVEN, NEEDED, Machine, constraints, missing, pip_arguments, preflight
+from MedGANLogic.presenters.readiness import readiness
 
 READY = Machine(
     system="Linux",
@@ -93,3 +94,21 @@ def test_nothing_that_may_be_missing_is_imported():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("changes", "question", "is_ready"),
+    [
+        ({}, "", True),
+        ({"gpu": ""}, "", True),
+        ({"memory_bytes": 2 << 30}, "", True),
+        ({"packages": without("psutil")}, "Install psutil now?", False),
+        ({"packages": without("torch", "tqdm")}, "Install torch, tqdm now?", False),
+        ({"packages": without("psutil"), "may_write": False}, "", False),
+        ({"packages": {**READY.packages, "torch": "1.13"}}, "", False),
+    ],
+)
+def test_question_is_asked_only_where_the_answer_helps(changes, question, is_ready):
+    found = readiness(replace(READY, **changes))
+    assert found.question.startswith(question) and bool(found.question) == bool(question)
+    assert found.is_ready == is_ready
