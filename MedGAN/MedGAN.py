@@ -13,6 +13,7 @@ from pathlib import Path
 
 import qt
 import slicer
+from MedGANLib import SampleImages
 from MedGANLib.NodeTranslation import NodeTranslation
 from MedGANLib.PanelState import PanelState
 from slicer.i18n import tr as _
@@ -52,6 +53,7 @@ class MedGAN(ScriptedLoadableModule):
             "Research use only: a synthetic image shows what such an input usually goes with, not what is there."
         )
         parent.acknowledgementText = _("The models' cards name the people whose images they were trained on.")
+        slicer.app.connect("startupCompleted()", lambda: SampleImages.register(childInterpreter()))
 
 
 class MedGANLogic(ScriptedLoadableModuleLogic):
@@ -85,7 +87,7 @@ class MedGANLogic(ScriptedLoadableModuleLogic):
         translation.timer = timer
         return translation
 
-    def begin(self, inputNodes, modelName, makeMask=None, **choices):
+    def begin(self, inputNodes, modelName, makeMask=None, replacedNode=None, **choices):
         """Return a translation that somebody else drives by its ``advance``. Raises MedGANError for no such model."""
         model = catalogue.find(modelName)
         if not isinstance(inputNodes, dict):
@@ -94,7 +96,9 @@ class MedGANLogic(ScriptedLoadableModuleLogic):
         chosen = Chosen(task=model.card.task, model=model.card.name, **choices)
         given = {role: Given(node.GetName()) for role, node in inputNodes.items()}
         name = slicer.mrmlScene.GenerateUniqueName(view([model], chosen, given).output_name)
-        return NodeTranslation(slicer.mrmlScene, model, chosen, inputNodes, name, makeMask, childInterpreter())
+        return NodeTranslation(
+            slicer.mrmlScene, model, chosen, inputNodes, name, makeMask, childInterpreter(), replacedNode
+        )
 
 
 def childInterpreter() -> str:
@@ -134,7 +138,7 @@ class MedGANWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._connect()
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self._onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self._onSceneChanged)
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self._onSceneChanged)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndBatchProcessEvent, self._onSceneChanged)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.NodeRemovedEvent, self._onSceneChanged)
         self._onSceneChanged()
 
@@ -155,6 +159,9 @@ class MedGANWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.taskSelector.connect("activated(int)", self._onTask)
         self.ui.modelSelector.connect("activated(int)", self._onModel)
         self.ui.forceCheckBox.connect("clicked(bool)", lambda on: self._choose(in_spite_of_errors=bool(on)))
+        self.ui.openFileButton.connect("clicked()", lambda: slicer.app.ioManager().openAddDataDialog())
+        self.ui.openDicomButton.connect("clicked()", lambda: slicer.util.selectModule("DICOM"))
+        self.ui.outputSelector.connect("currentNodeChanged(vtkMRMLNode*)", self._onOutput)
         self.ui.maskSelector.connect("currentNodeChanged(vtkMRMLNode*)", self._onMask)
         self.ui.segmentSelector.connect("activated(int)", self._onSegment)
         self.ui.strengthSlider.connect("valueChanged(double)", lambda value: self._choose(strength=round(value, 3)))
@@ -180,6 +187,9 @@ class MedGANWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def _onInput(self, role, node):
         self._state.setInputNode(role, node)
         self._choose(in_spite_of_errors=False)
+
+    def _onOutput(self, node):
+        self._state.replacedNode = node
 
     def _onMask(self, node):
         self._state.maskNode = node
@@ -207,7 +217,9 @@ class MedGANWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         chosen = self._state.chosen.to_json()
         choices = {name: chosen[name] for name in ("device", "strength", "seed", "in_spite_of_errors")}
         try:
-            self._translation = self.logic.begin(nodes, model.card.name, self._makeMask(), **choices)
+            self._translation = self.logic.begin(
+                nodes, model.card.name, self._makeMask(), self._state.replacedNode, **choices
+            )
         except MedGANError as error:
             self._failure = str(error)
         else:
@@ -385,10 +397,10 @@ class MedGANWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def _showSlots(self, slots):
         """Show a selector for each image that the model wants; one that fits from before stays."""
         wanted = {slot.role: slot for slot in slots}
-        rows = self.ui.taskSelector.parent().layout()
+        rows = self.ui.imagesButton.layout()
         for role in [role for role in self._selectors if role not in wanted]:
             rows.removeRow(self._selectors.pop(role)[1])
-        for place, (role, slot) in enumerate(wanted.items(), start=1):
+        for place, (role, slot) in enumerate(wanted.items(), start=2):
             if role not in self._selectors:
                 self._selectors[role] = self._newSelector(role)
                 rows.insertRow(place, *self._selectors[role])
@@ -424,6 +436,7 @@ class MedGANWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             getattr(self.ui, label).visible = isShown
             getattr(self.ui, field).visible = isShown
         _quietly(self.ui.maskSelector, "setCurrentNode", mask)
+        _quietly(self.ui.outputSelector, "setCurrentNode", state.replacedNode)
         _fillPairs(self.ui.segmentSelector, segments, state.segmentID)
         if segments and state.segmentID not in dict(segments):
             state.segmentID = segments[0][0]

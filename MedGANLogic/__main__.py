@@ -380,6 +380,18 @@ def _evaluate(options: argparse.Namespace) -> int:
     return 0
 
 
+def _phantom(options: argparse.Namespace) -> int:
+    from MedGANLogic.images import write
+    from MedGANLogic.phantom import thigh
+
+    made = thigh(options.seed)
+    write(made.mr, options.output)
+    if options.ct:
+        write(made.ct, options.ct)
+    _event(options, event="result", output=str(options.output))
+    return 0
+
+
 def _demo(options: argparse.Namespace) -> int:
     from MedGANLogic.demo import demo
 
@@ -507,6 +519,12 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--unit", required=True, choices=("HU", "SUV", "label", "none"))
     one.add_argument("--mask", metavar="FILE", help="count only where it is above zero")
     as_json(one)
+
+    one = verb("phantom", _phantom, "make a digital thigh: an MR, and the CT of the same thigh")
+    one.add_argument("output", metavar="OUTPUT", help="the MR: .nii.gz, .nii, .nrrd, .mha")
+    one.add_argument("--ct", metavar="FILE", help="the CT on the same grid")
+    one.add_argument("--seed", type=int, default=0, metavar="N", help="another seed, another thigh")
+    one.add_argument("--events", metavar="FILE", help="append the result as a line of JSON")
 
     one = verb("demo", _demo, "translate a digital thigh, or your own file, and show the result as a picture")
     one.add_argument("--input", metavar="FILE", help="your own image instead of the phantom")

@@ -35,8 +35,14 @@ class NodeTranslation:
         outputName: str,
         makeMask: Callable[[object], Image] | None = None,
         interpreter: str = sys.executable,
+        replacedNode=None,
     ) -> None:
-        """``inputNodes`` are volumes by role; ``makeMask`` returns a mask on a grid, when it is asked for."""
+        """``inputNodes`` are volumes by role; ``makeMask`` returns a mask on a grid, when it is asked for.
+
+        ``replacedNode`` takes the result instead of a new node. Raises NodeError for one that cannot.
+        """
+        _refuseReplacing(replacedNode, inputNodes, model)
+        self._replacedNode = replacedNode
         self.scene, self.model, self.chosen = scene, model, chosen
         self.inputNodes, self.outputName, self.makeMask = dict(inputNodes), outputName, makeMask
         self.state = State.RUNNING
@@ -133,5 +139,36 @@ class NodeTranslation:
             try:
                 yield Work("Bringing the result into the scene", next(steps))
             except StopIteration as end:
-                self.outputNode = end.value
+                self.outputNode = self._replaced(end.value)
                 return
+
+    def _replaced(self, node):
+        """Return the node that was to be replaced with the content of a new one, which goes; else the new one."""
+        kept = self._replacedNode
+        if kept is None or not self.scene.IsNodePresent(kept):
+            return node
+        name, display = kept.GetName(), node.GetDisplayNode()
+        kept.CopyContent(node)
+        kept.SetName(name)
+        kept.SetDescription(node.GetDescription())
+        for attribute in node.GetAttributeNames():
+            kept.SetAttribute(attribute, node.GetAttribute(attribute))
+        kept.SetAndObserveTransformNodeID(node.GetTransformNodeID())
+        if display is not None:
+            kept.SetAndObserveDisplayNodeID(display.GetID())
+            node.RemoveAllDisplayNodeIDs()
+        self.scene.RemoveNode(node)
+        return kept
+
+
+def _refuseReplacing(node, inputNodes, model: Model) -> None:
+    if node is None:
+        return
+    if any(node.GetID() == of.GetID() for of in inputNodes.values()):
+        raise NodeError(f"{node.GetName()!r} is an input: it is not overwritten; choose another output")
+    target = next(iter(model.card.targets.values()))
+    kind = "vtkMRMLSegmentationNode" if isinstance(target.window, Labels) else "vtkMRMLScalarVolumeNode"
+    if not node.IsA(kind) or node.IsA("vtkMRMLLabelMapVolumeNode"):
+        raise NodeError(
+            f"{node.GetName()!r} cannot hold the result: choose a {kind.removeprefix('vtkMRML')}, or a new one"
+        )

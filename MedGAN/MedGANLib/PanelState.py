@@ -8,6 +8,7 @@ _CHOSEN = "chosen"
 _SEGMENT = "segment"
 _MASK = "mask"
 _RESULT = "result"
+_REPLACED = "replaced"
 
 
 class PanelState:
@@ -62,6 +63,15 @@ class PanelState:
     @resultNode.setter
     def resultNode(self, node) -> None:
         self._refer(_RESULT, node)
+
+    @property
+    def replacedNode(self):
+        """The node that takes the result, or None for a new one."""
+        return self.node.GetNodeReference(_REPLACED)
+
+    @replacedNode.setter
+    def replacedNode(self, node) -> None:
+        self._refer(_REPLACED, node)
 
     def _refer(self, name: str, node) -> None:
         self.node.SetNodeReferenceID(name, node.GetID() if node else None)

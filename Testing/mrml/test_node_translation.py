@@ -1,0 +1,170 @@
+"""A translation from node to node by a real child process: what the panel's timer and a console's loop drive."""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+slicer = pytest.importorskip("slicer", reason="real nodes need the slicer-core wheel")
+
+from toys import CARDS, save_toy  # noqa: E402
+
+from MedGANLogic.bundle import open_bundle  # noqa: E402
+from MedGANLogic.catalogue import read  # noqa: E402
+from MedGANLogic.domain import CT, MR  # noqa: E402
+from MedGANLogic.errors import MedGANError  # noqa: E402
+from MedGANLogic.images import Image  # noqa: E402
+from MedGANLogic.inference.translate import translate  # noqa: E402
+from MedGANLogic.jobs import State  # noqa: E402
+from MedGANLogic.mrml import image_from_node, node_from_image  # noqa: E402
+from MedGANLogic.presenters.translation import Chosen  # noqa: E402
+
+sys.path.append(str(Path(__file__).resolve().parents[2] / "MedGAN"))
+from MedGANLib.NodeTranslation import NodeTranslation  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("töys with spaces")
+    return {task: read(save_toy(task, folder)) for task in CARDS}
+
+
+@pytest.fixture
+def mr():
+    """An egg of soft tissue in air."""
+    places = np.indices((24, 20, 8)) - np.array([11.5, 9.5, 3.5]).reshape(3, 1, 1, 1)
+    radius = np.linalg.norm(places / np.array([10, 8, 6]).reshape(3, 1, 1, 1), axis=0)
+    noise = np.random.default_rng(0).normal(0, 5, radius.shape)
+    voxels = np.maximum(np.where(radius < 1, 300 + 10 * places[0], 2.0) + noise, 0)
+    affine = np.diag([-2.0, -2.0, 4.0, 1.0])
+    affine[:3, 3] = [30, 40, -50]
+    return Image(voxels[None].astype(np.float32), affine, "none")
+
+
+@pytest.fixture
+def begin(scene, models, mr):
+    """Begin a translation of a task's toy."""
+
+    def start(task, **more):
+        nodes = {}
+        for role, domain in models[task].card.inputs.items():
+            image = mr if domain == MR else Image(np.where(mr.voxels > 100, 40.0, -1000.0), mr.affine, "HU")
+            nodes[role] = node_from_image(image, domain, scene, role.upper())
+        chosen = Chosen(device="cpu", in_spite_of_errors=True)
+        return NodeTranslation(scene, models[task], chosen, nodes, "result", **more)
+
+    return start
+
+
+def state_of(scene):
+    nodes = [scene.GetNthNode(index) for index in range(scene.GetNumberOfNodes())]
+    return sorted((node.GetClassName(), node.GetName() or "") for node in nodes)
+
+
+@pytest.mark.parametrize("task", CARDS)
+def test_every_task_ends_as_a_node_of_its_kind(task, begin, models):
+    translation = begin(task)
+    node = translation.finish()
+    assert translation.state is State.DONE and translation.error == ""
+    assert node.GetName() == "result"
+    expected = "vtkMRMLSegmentationNode" if task == "segment" else "vtkMRMLScalarVolumeNode"
+    assert node.GetClassName() == expected
+    assert translation.provenance["model_sha256"] == models[task].sha256
+
+
+def test_result_is_what_translate_gives_where_the_input_lies(begin, models, mr):
+    node = begin("translate").finish()
+    expected = translate(open_bundle(models["translate"]), mr, "cpu", force=True).image
+    found = image_from_node(node, "HU")
+    assert np.array_equal(found.voxels, np.rint(expected.voxels))
+    assert np.allclose(found.affine, mr.affine)
+
+
+def test_mask_is_asked_for_on_the_inputs_grid(begin, mr):
+    def left_half(grid):
+        assert grid.matches(mr.grid)
+        mask = np.zeros((1, *grid.shape), np.uint8)
+        mask[:, :12] = 1
+        return Image(mask, grid.affine, "label")
+
+    voxels = image_from_node(begin("translate", makeMask=left_half).finish(), "HU").voxels[0]
+    assert (voxels[12:] == CT.background).all() and (voxels[:12] != CT.background).any()
+
+
+@pytest.mark.parametrize("pieces", [0, 1, 3, 10_000])
+def test_cancelling_leaves_the_scene_as_it_was(pieces, begin, scene):
+    translation = begin("translate")
+    before = state_of(scene)
+    while pieces and translation.work.share is None and translation.advance():
+        pieces -= 1
+    translation.cancel()
+    while translation.advance():
+        pass
+    assert translation.state is State.CANCELLED and translation.outputNode is None
+    assert state_of(scene) == before
+
+
+def test_node_that_is_chosen_takes_the_result_and_no_other_stays(begin, scene):
+    fresh = begin("translate").finish()
+    kept = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "mine")
+    before = len(state_of(scene))
+    node = begin("translate", replacedNode=kept).finish()
+    assert node is kept and kept.GetName() == "mine"
+    assert np.array_equal(image_from_node(kept, "HU").voxels, image_from_node(fresh, "HU").voxels)
+    assert np.allclose(image_from_node(kept, "HU").affine, image_from_node(fresh, "HU").affine)
+    assert "SYNTHETIC" in kept.GetDescription()
+    assert kept.GetAttribute("MedGAN.model_sha256") == fresh.GetAttribute("MedGAN.model_sha256")
+    # An MR that the second one began from, with its display, and a display for what was chosen.
+    assert len(state_of(scene)) <= before + 3
+
+
+@pytest.mark.parametrize("kind", ["vtkMRMLSegmentationNode", "vtkMRMLLabelMapVolumeNode"])
+def test_node_that_cannot_hold_the_result_is_refused(kind, begin, scene):
+    with pytest.raises(MedGANError, match="cannot hold the result"):
+        begin("translate", replacedNode=scene.AddNewNodeByClass(kind, "mine"))
+
+
+def test_input_is_never_overwritten(scene, models, mr):
+    node = node_from_image(mr, MR, scene, "MR")
+    with pytest.raises(MedGANError, match="is an input"):
+        NodeTranslation(scene, models["translate"], Chosen(), {"mr": node}, "result", replacedNode=node)
+
+
+def test_volume_that_has_gone_is_said(begin, scene):
+    translation = begin("translate")
+    scene.RemoveNode(translation.inputNodes["mr"])
+    with pytest.raises(MedGANError, match="no longer in the scene"):
+        translation.finish()
+
+
+def test_volume_that_goes_meanwhile_leaves_nothing(begin, scene):
+    translation = begin("translate")
+    while translation.work.share is None:
+        assert translation.advance()
+    scene.Clear(0)
+    before = state_of(scene)
+    with pytest.raises(MedGANError, match="no longer in the scene"):
+        translation.finish()
+    assert translation.state is State.FAILED and state_of(scene) == before
+
+
+def test_childs_own_words_are_the_error(begin, scene):
+    translation = begin("translate")
+    translation.chosen = replace(translation.chosen, device="cuda:99")
+    before = state_of(scene)
+    with pytest.raises(MedGANError, match="there is no cuda:99"):
+        translation.finish()
+    assert state_of(scene) == before
+
+
+def test_abandoning_takes_the_child_and_its_folder_away(begin):
+    translation = begin("translate")
+    while translation.work.doing.startswith("Handing"):
+        assert translation.advance()
+    folder = translation._job.folder
+    assert folder.exists()
+    translation.abandon()
+    assert translation.state is State.CANCELLED and not folder.exists()
+    assert not translation.advance()

@@ -1,0 +1,292 @@
+"""The panel, clicked: what a user does, sees, and gets."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+pytest.importorskip("PySide6", reason="panels need PySide6-Essentials")
+pytest.importorskip("slicer", reason="panels need the slicer-core wheel")
+
+from standin import choose, click, ui, wait_until
+from toys import CARDS
+
+from MedGANLogic.domain import CT, MR, Label, Labels
+from MedGANLogic.images import Image
+from MedGANLogic.jobs import family
+from MedGANLogic.mrml import image_from_node, node_from_image, segmentation_from_image
+from MedGANLogic.preflight import Machine
+
+
+@pytest.fixture
+def volume(desktop, egg):
+    """Put a volume for a role into the scene."""
+
+    def make(role="mr", name=None):
+        image, domain = egg, MR
+        if role == "ct":
+            image, domain = Image(np.where(egg.voxels > 100, 40.0, -1000.0), egg.affine, "HU"), CT
+        return node_from_image(image, domain, desktop.mrmlScene, name or role.upper())
+
+    return make
+
+
+def open_options(panel):
+    if panel.ui.optionsButton.collapsed:
+        click(panel.ui.optionsButton)
+
+
+def give(panel, role, name):
+    # A row that has just been added is shown by the event loop.
+    wait_until(lambda: panel._selectors[role][1].visible)
+    choose(panel._selectors[role][1], name)
+
+
+def set_up(panel, volume, task):
+    """Choose a task's toy and give it all its images, as a user does."""
+    card = CARDS[task]()
+    for role in card.inputs:
+        volume(role)
+    titles = {
+        panel.ui.taskSelector.itemData(i): panel.ui.taskSelector.itemText(i) for i in range(panel.ui.taskSelector.count)
+    }
+    choose(panel.ui.taskSelector, titles[card.task])
+    choose(panel.ui.modelSelector, card.title)
+    for role in card.inputs:
+        give(panel, role, role.upper())
+    if panel.ui.forceCheckBox.visible:
+        click(panel.ui.forceCheckBox)
+
+
+def apply(panel):
+    assert panel.ui.applyButton.text == "Apply"
+    click(panel.ui.applyButton)
+
+
+def done(panel):
+    wait_until(lambda: panel._translation is None, 60)
+
+
+def names(desktop):
+    nodes = desktop.util.getNodesByClass("vtkMRMLDisplayableNode")
+    return sorted(node.GetName() for node in nodes)
+
+
+def test_panel_says_before_a_run_how_good_the_model_is_and_where_it_is_valid(panel):
+    choose(panel.ui.modelSelector, "T1-weighted MR to CT, limb and trunk")
+    for said in ("Measured", "HU", "Valid for", "thigh", "Trained on", "Licence"):
+        assert said in panel.ui.factsLabel.text
+
+
+@pytest.mark.parametrize("task", CARDS)
+def test_every_task_runs_from_the_panel_by_what_its_card_says(task, panel, volume, desktop):
+    set_up(panel, volume, task)
+    before = set(names(desktop))
+    apply(panel)
+    assert panel.ui.applyButton.text == "Cancel" and panel.ui.progressBar.visible
+    assert not panel.ui.imagesButton.enabled
+    done(panel)
+    (new,) = set(names(desktop)) - before
+    assert "synthetic" in new
+    node = desktop.util.getNode(new)
+    assert node.IsA("vtkMRMLSegmentationNode") == (task == "segment")
+    assert panel.ui.applyButton.text == "Apply" and panel.ui.resultButton.visible
+    assert "Research use only" in panel.ui.accountLabel.text
+
+
+def test_result_lies_over_the_input_and_fades(panel, volume, desktop):
+    set_up(panel, volume, "translate")
+    apply(panel)
+    done(panel)
+    composite = desktop.mrmlScene.GetFirstNodeByClass("vtkMRMLSliceCompositeNode")
+    assert composite.GetBackgroundVolumeID() == panel._state.inputNode("mr").GetID()
+    assert composite.GetForegroundVolumeID() == panel._state.resultNode.GetID()
+    panel.ui.fadeSlider.setValue(0.2)
+    assert composite.GetForegroundOpacity() == pytest.approx(0.2)
+
+
+def test_cancel_leaves_the_scene_as_it_was(panel, volume, desktop):
+    set_up(panel, volume, "translate")
+    before = names(desktop)
+    apply(panel)
+    wait_until(lambda: panel._translation.work.doing.startswith("Translating"), 30)
+    click(panel.ui.applyButton)
+    assert not panel.ui.applyButton.enabled and "Cancelling" in panel.ui.statusLabel.text
+    wait_until(lambda: panel._translation is None, 5)
+    assert names(desktop) == before and panel.ui.applyButton.text == "Apply" and panel.ui.applyButton.enabled
+
+
+def test_missing_volume_is_asked_for_and_apply_waits(panel):
+    assert not panel.ui.applyButton.enabled
+    assert "Choose a volume for MR" in panel.ui.statusLabel.text
+
+
+def test_wrong_volume_is_said_before_the_run_and_may_be_overridden(panel, volume):
+    volume("ct")
+    choose(panel.ui.modelSelector, CARDS["translate"]().title)
+    give(panel, "mr", "CT")
+    assert panel.ui.findingsLabel.visible and not panel.ui.applyButton.enabled
+
+
+def test_strength_and_seed_show_only_where_the_model_has_them(panel, volume):
+    set_up(panel, volume, "translate")
+    open_options(panel)
+    assert not panel.ui.strengthSlider.visible and not panel.ui.seedSpinBox.visible
+    set_up(panel, volume, "denoise")
+    assert panel.ui.strengthSlider.visible and panel.ui.strengthSlider.value == pytest.approx(0.75)
+    panel.ui.strengthSlider.setValue(0)
+    apply(panel)
+    done(panel)
+    given, found = (image_from_node(node, "HU") for node in (panel._state.inputNode("ct"), panel._state.resultNode))
+    assert np.array_equal(given.voxels, found.voxels), "nothing of the change was asked for"
+    choose(panel.ui.taskSelector, "Made-up images")
+    assert panel.ui.seedSpinBox.visible and not panel.ui.maskSelector.visible
+
+
+def test_segment_limits_the_result(panel, volume, desktop, egg):
+    set_up(panel, volume, "translate")
+    left = np.zeros((1, *egg.grid.shape), np.int16)
+    left[:, :12] = 1
+    labels = Labels((Label(1, "left", (255, 0, 0)),))
+    segmentation_from_image(
+        Image(left, egg.affine, "label"), labels, desktop.mrmlScene, "halves", panel._state.inputNode("mr")
+    )
+    open_options(panel)
+    choose(panel.ui.maskSelector, "halves")
+    assert panel.ui.segmentSelector.currentText == "left"
+    apply(panel)
+    done(panel)
+    voxels = image_from_node(panel._state.resultNode, "HU").voxels[0]
+    assert (voxels[12:] == CT.background).all() and (voxels[:12] != CT.background).any()
+
+
+def test_chosen_output_is_filled_again(panel, volume, desktop):
+    set_up(panel, volume, "translate")
+    apply(panel)
+    done(panel)
+    before = names(desktop)
+    open_options(panel)
+    choose(panel.ui.outputSelector, panel._state.resultNode.GetName())
+    apply(panel)
+    done(panel)
+    assert names(desktop) == before and not panel._failure
+
+
+def test_killed_child_is_said_in_words(panel, volume, desktop):
+    set_up(panel, volume, "translate")
+    before = names(desktop)
+    apply(panel)
+    wait_until(lambda: panel._translation.work.doing.startswith("Translating"), 30)
+    for process in family(panel._translation._job._process.pid):
+        process.kill()
+    done(panel)
+    assert "killed" in panel.ui.statusLabel.text and names(desktop) == before
+    assert panel.ui.applyButton.enabled
+
+
+def test_volume_that_vanishes_meanwhile_is_said(panel, volume, desktop):
+    set_up(panel, volume, "translate")
+    apply(panel)
+    wait_until(lambda: panel._translation.work.doing.startswith("Translating"), 30)
+    desktop.mrmlScene.RemoveNode(panel._state.inputNode("mr"))
+    done(panel)
+    assert "no longer in the scene" in panel.ui.statusLabel.text
+
+
+@pytest.mark.parametrize("ending", ["close", "reload"])
+def test_closed_scene_and_reloaded_module_take_the_child_with_them(ending, panel, volume, desktop):
+    set_up(panel, volume, "translate")
+    apply(panel)
+    wait_until(lambda: panel._translation.work.doing.startswith("Translating"), 30)
+    job = panel._translation._job
+    if ending == "close":
+        desktop.mrmlScene.Clear(0)
+        assert panel._translation is None and not panel.ui.applyButton.enabled
+    else:
+        panel.cleanup()
+    assert job._process.poll() is not None and not job.folder.exists()
+
+
+def test_saved_scene_brings_the_panel_back_as_it_was(panel, volume, desktop):
+    set_up(panel, volume, "denoise")
+    open_options(panel)
+    panel.ui.strengthSlider.setValue(0.25)
+    scene = desktop.mrmlScene
+    scene.SetSaveToXMLString(1)
+    scene.Commit()
+    saved = scene.GetSceneXMLString()
+    scene.Clear(0)
+    assert panel.ui.modelSelector.currentText != "A toy for denoise-ct"
+    scene.SetLoadFromXMLString(1)
+    scene.SetSceneXMLString(saved)
+    scene.Connect()
+    assert panel.ui.modelSelector.currentText == "A toy for denoise-ct"
+    assert panel.ui.strengthSlider.value == pytest.approx(0.25)
+    assert panel._selectors["ct"][1].currentNode().GetName() == "CT"
+
+
+def test_what_is_missing_is_asked_for_in_the_panel_at_first_apply(panel, volume, monkeypatch):
+    set_up(panel, volume, "translate")
+    assert not panel.ui.setupFrame.visible
+    whole = Machine.this()
+    lacking = replace(whole, packages={name: v for name, v in whole.packages.items() if name != "tqdm"})
+    monkeypatch.setattr(Machine, "this", staticmethod(lambda: lacking))
+    apply(panel)
+    assert panel._translation is None and panel.ui.setupFrame.visible
+    assert "Install tqdm now?" in panel.ui.setupLabel.text
+    monkeypatch.setattr(Machine, "this", staticmethod(lambda: whole))
+    click(panel.ui.installButton)
+    assert panel.ui.applyButton.text == "Cancel"
+    wait_until(lambda: panel._installation is None, 60)
+    assert not panel.ui.setupFrame.visible and panel._failure == ""
+    apply(panel)
+    done(panel)
+    assert panel._state.resultNode is not None
+
+
+def test_device_is_listed_with_the_reason_for_no_gpu(panel):
+    open_options(panel)
+    wait_until(lambda: panel._devices.found, 60)
+    texts = [panel.ui.deviceSelector.itemText(index) for index in range(panel.ui.deviceSelector.count)]
+    assert texts[0].startswith("Automatic (") and any(text.startswith("cpu:") for text in texts)
+    assert panel.ui.deviceReasonLabel.visible == bool(panel._devices.why_no_gpu)
+
+
+def test_three_lines_in_the_console_translate_a_node(panel, volume, desktop):
+    node = volume("mr")
+    result = desktop.util.getModuleLogic("MedGAN").translate(node, "toy-translate", in_spite_of_errors=True)
+    assert image_from_node(result, "HU").grid.matches(image_from_node(node, "none").grid)
+
+
+def test_script_that_does_not_wait_is_called_back(panel, volume, desktop):
+    ended = []
+    logic = desktop.util.getModuleLogic("MedGAN")
+    kept = logic.start(volume("mr"), "toy-translate", ended.append, in_spite_of_errors=True)
+    wait_until(lambda: ended, 60)
+    assert ended == [kept] and kept.outputNode is not None and kept.error == ""
+
+
+def test_sample_images_are_registered_and_the_phantom_is_made_on_the_spot(panel, desktop):
+    from MedGANLib import SampleImages
+
+    SampleImages.register("python")
+    sources = {source.sampleName: source for source in desktop.modules.sampleDataSources["MedGAN"]}
+    assert set(sources) == {"MedGANThigh", "MedGANMRHead", "MedGANCTChest"}
+    for name in ("MedGANMRHead", "MedGANCTChest"):
+        assert sources[name].uris.endswith(sources[name].checksums.removeprefix("SHA256:"))
+
+
+def test_ui_file_is_in_order():
+    from MedGANLogic.catalogue import resource
+
+    assert ui.lint(resource("UI/MedGAN.ui")) == []
+
+
+def test_choice_of_another_version_does_not_break_the_panel(panel):
+    panel._state.node.SetParameter("chosen", json.dumps({"task": "gone", "model": 7, "colour": "blue"}))
+    panel._show()
+    assert panel.ui.modelSelector.count > 0
+    panel._state.node.SetParameter("chosen", "no json")
+    panel._show()
+    assert panel.ui.modelSelector.count > 0
