@@ -96,9 +96,10 @@ class NodeTranslation:
             if self.work.cancelling:
                 return
             job.start(*arguments(self.model, self.chosen, inputs, mask, output))
+            self.work = replace(self.work, doing=self._doing())
             while job.state is State.RUNNING:
                 for event in job.poll():
-                    self.work = progressed(replace(self.work, doing=self._doing()), event)
+                    self.work = progressed(self.work, event)
                 yield self.work
             if job.state is State.FAILED:
                 raise MedGANError(job.error)
