@@ -41,9 +41,8 @@ def main() -> None:
             panel._choose(model="toy-translate", in_spite_of_errors=True)
             began = time.perf_counter()
             panel._selectors["mr"][1].setCurrentNode(node_from_image(_volume(size), MR, slicer.mrmlScene, "large"))
-            print(
-                f"{'×'.join(map(str, size))}: choosing the volume {time.perf_counter() - began:.2f} s (with making the node)"
-            )
+            seconds = time.perf_counter() - began
+            print(f"{'×'.join(map(str, size))}: choosing the volume {seconds:.2f} s (with making the node)")
             gaps = _measured(panel)
     for doing, (longest, count) in gaps.items():
         print(f"{doing:<40} longest stall {1000 * longest:6.0f} ms in {count} looks")
