@@ -29,7 +29,7 @@ from MedGANLogic import catalogue
 from MedGANLogic.check import Finding, Level, check
 from MedGANLogic.errors import MedGANError
 from MedGANLogic.jobs import Job, State
-from MedGANLogic.mrml import image_from_node, mask_from_roi, mask_from_segment, show_over
+from MedGANLogic.mrml import image_from_node, mask_from_roi, mask_from_segment, provenance_of, show_over
 from MedGANLogic.preflight import OLDEST_TORCH, Machine
 from MedGANLogic.presenters.readiness import readiness
 from MedGANLogic.presenters.translation import Chosen, Devices, Given, Work, account, model_of, view
@@ -285,7 +285,6 @@ class MedGANWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._failure = translation.error
         if translation.outputNode is not None:
             self._state.resultNode = translation.outputNode
-            self.ui.accountLabel.text = _asTable(account(translation.provenance))
             self._onFade(self.ui.fadeSlider.value)
         self._show()
 
@@ -370,7 +369,10 @@ class MedGANWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         for name in ("imagesButton", "optionsButton"):
             getattr(self.ui, name).enabled = not seen.is_locked
         self._showSetup()
-        self.ui.resultButton.visible = self._state.resultNode is not None
+        result = self._state.resultNode
+        self.ui.resultButton.visible = result is not None
+        if result is not None:
+            self.ui.accountLabel.text = _asTable(account(provenance_of(result)))
         self._showWork(seen)
 
     def _showSetup(self):

@@ -29,6 +29,8 @@ Steps = Generator[float, None, Node]
 
 _VOLUMES = ("vtkMRMLScalarVolumeNode", "vtkMRMLLabelMapVolumeNode", "vtkMRMLVectorVolumeNode")
 _LABELMAP = "Binary labelmap"
+#: What our attributes begin with.
+_OURS = "MedGAN."
 _HIERARCHY = "vtkMRMLSubjectHierarchyNode"
 # A slab is copied in a few hundredths of a second, in whatever order the voxels are: nobody sees the panel pause.
 _SLAB_VOXELS = 1 << 19
@@ -260,6 +262,22 @@ def mask_from_roi(node: Node, grid: Grid) -> Image:
     return Image(inside, grid.affine, "label")
 
 
+def provenance_of(node: Node) -> dict[str, Any]:
+    """Return how a synthetic node came to be, as its attributes keep it; empty for any other node."""
+    said = {}
+    for name in node.GetAttributeNames() or ():
+        if name.startswith(_OURS):
+            said[name.removeprefix(_OURS)] = _parsed(node.GetAttribute(name))
+    return said
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
 def provenance_table(provenance: Mapping[str, Any], scene: Scene, name: str) -> Node:
     """Put what was done into the scene as a table of two columns: what, and its value."""
     columns = []
@@ -425,7 +443,7 @@ def _say_synthetic(node: Node, image: Image, modality: str, provenance: Mapping[
     node.SetDescription(notes)
     said = {**provenance, "synthetic": True, "use": RESEARCH_USE, "modality": modality, "notes": notes}
     for key, value in said.items():
-        node.SetAttribute(f"MedGAN.{key}", value if isinstance(value, str) else json.dumps(value))
+        node.SetAttribute(_OURS + key, value if isinstance(value, str) else json.dumps(value))
 
 
 def _facts_of(node: Node) -> dict[str, str]:

@@ -18,8 +18,8 @@ from MedGANLogic.errors import MedGANError  # noqa: E402
 from MedGANLogic.images import Image  # noqa: E402
 from MedGANLogic.inference.translate import translate  # noqa: E402
 from MedGANLogic.jobs import State  # noqa: E402
-from MedGANLogic.mrml import image_from_node, node_from_image  # noqa: E402
-from MedGANLogic.presenters.translation import Chosen  # noqa: E402
+from MedGANLogic.mrml import image_from_node, node_from_image, provenance_of  # noqa: E402
+from MedGANLogic.presenters.translation import Chosen, account  # noqa: E402
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "MedGAN"))
 from MedGANLib.NodeTranslation import NodeTranslation  # noqa: E402
@@ -72,6 +72,7 @@ def test_every_task_ends_as_a_node_of_its_kind(task, begin, models):
     expected = "vtkMRMLSegmentationNode" if task == "segment" else "vtkMRMLScalarVolumeNode"
     assert node.GetClassName() == expected
     assert translation.provenance["model_sha256"] == models[task].sha256
+    assert account(provenance_of(node)) == account(translation.provenance)
 
 
 def test_result_is_what_translate_gives_where_the_input_lies(begin, models, mr):
