@@ -11,11 +11,17 @@ import shutil
 import sys
 from pathlib import Path
 
+# Slicer adds this folder alone; in a checkout the package stands beside it.
+if importlib.util.find_spec("MedGANLogic") is None:
+    sys.path.append(str(Path(__file__).resolve().parents[1]))
+
 import qt
 import slicer
 from MedGANLib import SampleImages
+from MedGANLib.DicomExport import DicomExport, sourceFiles
 from MedGANLib.NodeTranslation import NodeTranslation
 from MedGANLib.PanelState import PanelState
+from MedGANLib.Task import Command
 from slicer.i18n import tr as _
 from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModule,
@@ -28,7 +34,7 @@ from slicer.util import VTKObservationMixin
 from MedGANLogic import catalogue
 from MedGANLogic.check import Finding, Level, check
 from MedGANLogic.errors import MedGANError
-from MedGANLogic.jobs import Job, State
+from MedGANLogic.jobs import State
 from MedGANLogic.mrml import image_from_node, mask_from_roi, mask_from_segment, provenance_of, show_over
 from MedGANLogic.preflight import OLDEST_TORCH, Machine
 from MedGANLogic.presenters.readiness import readiness
@@ -48,6 +54,7 @@ class MedGAN(ScriptedLoadableModule):
         parent.categories = ["Image Synthesis"]
         parent.dependencies = []
         parent.contributors = ["The MedGAN developers"]
+        parent.icon = qt.QIcon(str(catalogue.resource("Icons/MedGAN.svg")))
         parent.helpText = _(
             "Translate, clean, refine and segment medical images with generative adversarial networks. "
             "Research use only: a synthetic image shows what such an input usually goes with, not what is there."
@@ -66,7 +73,8 @@ class MedGANLogic(ScriptedLoadableModuleLogic):
         Raises MedGANError with a sentence.
         """
         translation = self.begin(inputNodes, modelName, **choices)
-        return translation.finish(lambda _translation: slicer.app.processEvents())
+        translation.finish(lambda _translation: slicer.app.processEvents())
+        return translation.outputNode
 
     def start(self, inputNodes, modelName, onDone, onProgress=lambda _translation: None, **choices):
         """Begin a translation and return at once; ``onDone(translation)`` is called when it has ended, however."""
@@ -119,10 +127,10 @@ class MedGANWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.logic = MedGANLogic()
         self._models = catalogue.models()
         self._state = None
-        self._translation = None
-        self._failure = ""
-        self._devices, self._deviceJob = Devices(), None
-        self._readiness, self._installation = None, None
+        self._task, self._onEnd = None, None
+        self._failure = self._exported = ""
+        self._devices, self._asking = Devices(), None
+        self._readiness = None
         self._given = {}
         self._selectors = {}
         panel = slicer.util.loadUI(str(catalogue.resource("UI/MedGAN.ui")))
@@ -132,9 +140,6 @@ class MedGANWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._timer = qt.QTimer()
         self._timer.interval = _POLL_MILLISECONDS
         self._timer.connect("timeout()", self._advance)
-        self._deviceTimer = qt.QTimer()
-        self._deviceTimer.interval = 4 * _POLL_MILLISECONDS
-        self._deviceTimer.connect("timeout()", self._lookForDevices)
         self._connect()
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self._onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self._onSceneChanged)
@@ -144,11 +149,10 @@ class MedGANWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def cleanup(self):
         """End what runs: the module is reloaded, or Slicer is closed."""
+        self._timer.stop()
         self._abandon()
-        for job in (self._deviceJob, self._installation):
-            if job is not None:
-                job.close()
-        self._deviceTimer.stop()
+        if self._asking is not None:
+            self._asking.abandon()
         self.removeObservers()
 
     def enter(self):
@@ -169,6 +173,7 @@ class MedGANWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.deviceSelector.connect("activated(int)", self._onDevice)
         self.ui.applyButton.connect("clicked()", self._onApply)
         self.ui.installButton.connect("clicked()", self._onInstall)
+        self.ui.exportButton.connect("clicked()", self._onExport)
         self.ui.fadeSlider.connect("valueChanged(double)", self._onFade)
 
     # What the user does
@@ -202,12 +207,10 @@ class MedGANWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._state.segmentID = self.ui.segmentSelector.currentData or ""
 
     def _onApply(self):
-        running = self._translation or self._installation
-        if running is not None:
-            running.cancel()
+        if self._task is not None:
+            self._task.cancel()
             self._show()
             return
-        self._failure = ""
         self._readiness = readiness(Machine.this())
         if not self._readiness.is_ready:
             self._show()
@@ -216,19 +219,15 @@ class MedGANWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         nodes = {role: self._state.inputNode(role) for role in model.card.inputs}
         chosen = self._state.chosen.to_json()
         choices = {name: chosen[name] for name in ("device", "strength", "seed", "in_spite_of_errors")}
-        try:
-            self._translation = self.logic.begin(
-                nodes, model.card.name, self._makeMask(), self._state.replacedNode, **choices
-            )
-        except MedGANError as error:
-            self._failure = str(error)
-        else:
-            self._timer.start()
-        self._show()
+        mask, replaced = self._makeMask(), self._state.replacedNode
+        self._begin(lambda: self.logic.begin(nodes, model.card.name, mask, replaced, **choices), self._onTranslated)
+
+    def _onTranslated(self, translation):
+        self._state.resultNode = translation.outputNode
+        self._onFade(self.ui.fadeSlider.value)
 
     def _onInstall(self):
         """Install torch by its own extension, which asks for itself, and the rest in a child process."""
-        self._failure = ""
         if "torch" not in Machine.this().packages:
             try:
                 from PyTorchUtils import PyTorchUtilsLogic
@@ -238,22 +237,37 @@ class MedGANWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                 return
             PyTorchUtilsLogic().installTorch(askConfirmation=True, torchVersionRequirement=f">={OLDEST_TORCH}")
         wheels = self.ui.wheelsPath.currentPath
-        self._installation = Job(childInterpreter(), module="MedGANLogic.install")
-        self._installation.start(*(["--wheels", wheels] if wheels else []))
-        self._timer.start()
-        self._show()
+        where = ("--wheels", wheels) if wheels else ()
+        module = "MedGANLogic.install"
+        self._begin(lambda: Command(_("Installing"), childInterpreter(), *where, module=module), self._onInstalled)
 
-    def _lookForInstallation(self):
-        self._installation.poll()
-        if self._installation.state is State.RUNNING:
-            return
-        self._timer.stop()
-        self._failure = self._installation.error
-        self._installation.close()
-        self._installation = None
+    def _onInstalled(self, _command):
         importlib.invalidate_caches()
         self._readiness = readiness(Machine.this())
         self._askForDevices()
+
+    def _onExport(self):
+        model, result, node = self._model(), self._state.resultNode, self._firstInput()
+        folder = Path(self.ui.dicomFolderButton.directory, result.GetName())
+
+        def export():
+            files = sourceFiles(node, getattr(slicer, "dicomDatabase", None))
+            return DicomExport(model, result, node, files, folder, childInterpreter())
+
+        self._begin(export, self._onExported)
+
+    def _onExported(self, export):
+        self._exported = _("Written: ") + str(export.folder)
+
+    def _begin(self, make, onEnd):
+        """Begin a task; ``onEnd`` gets it when it is done. An error is shown in the panel."""
+        self._failure = self._exported = ""
+        try:
+            self._task, self._onEnd = make(), onEnd
+        except MedGANError as error:
+            self._failure = str(error)
+        else:
+            self._timer.start()
         self._show()
 
     def _makeMask(self):
@@ -265,46 +279,34 @@ class MedGANWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         return lambda grid: mask_from_roi(node, grid)
 
     def _onFade(self, value):
-        result, model = self._state.resultNode, self._model()
-        inputs = [self._state.inputNode(role) for role in model.card.inputs] if model else []
-        if result is not None and inputs and inputs[0] is not None:
-            show_over(inputs[0], result, slicer.mrmlScene, value)
+        result, node = self._state.resultNode, self._firstInput()
+        if result is not None and node is not None:
+            show_over(node, result, slicer.mrmlScene, value)
 
     # What happens meanwhile
 
     def _advance(self):
-        if self._installation is not None:
-            self._lookForInstallation()
-            return
-        translation = self._translation
-        if translation is None or translation.advance():
+        if self._asking is not None and not self._asking.advance():
+            if self._asking.state is State.DONE:
+                self._devices = Devices.of(self._asking.result)
+            self._asking = None
+            self._show()
+        task = self._task
+        if task is not None and task.advance():
             self._showWork()
-            return
-        self._timer.stop()
-        self._translation = None
-        self._failure = translation.error
-        if translation.outputNode is not None:
-            self._state.resultNode = translation.outputNode
-            self._onFade(self.ui.fadeSlider.value)
-        self._show()
+        elif task is not None:
+            self._task, self._failure = None, task.error
+            if task.state is State.DONE:
+                self._onEnd(task)
+            self._show()
+        if self._task is None and self._asking is None:
+            self._timer.stop()
 
     def _askForDevices(self):
         """Let a child look, once: only torch knows, and torch stays out of Slicer's process."""
-        if self._deviceJob is not None or not importlib.util.find_spec("torch"):
-            return
-        self._deviceJob = Job(childInterpreter())
-        self._deviceJob.start("devices")
-        self._deviceTimer.start()
-
-    def _lookForDevices(self):
-        self._deviceJob.poll()
-        if self._deviceJob.state is State.RUNNING:
-            return
-        self._deviceTimer.stop()
-        if self._deviceJob.state is State.DONE:
-            self._devices = Devices.of(self._deviceJob.result)
-        self._deviceJob.close()
-        self._show()
+        if self._asking is None and not self._devices.found and importlib.util.find_spec("torch"):
+            self._asking = Command("", childInterpreter(), "devices")
+            self._timer.start()
 
     def _onSceneStartClose(self, _caller=None, _event=None):
         self._abandon()
@@ -317,15 +319,18 @@ class MedGANWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._show()
 
     def _abandon(self):
-        self._timer.stop()
-        if self._translation is not None:
-            self._translation.abandon()
-            self._translation = None
+        if self._task is not None:
+            self._task.abandon()
+            self._task = None
 
     # What is shown
 
     def _model(self):
         return model_of(self._models, self._state.chosen) if self._state else None
+
+    def _firstInput(self):
+        model = self._model()
+        return next((self._state.inputNode(role) for role in model.card.inputs), None) if model else None
 
     def _view(self):
         model = self._model()
@@ -337,9 +342,7 @@ class MedGANWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         return view(self._models, self._state.chosen, given, self._work(), self._devices)
 
     def _work(self) -> Work | None:
-        if self._installation is not None:
-            return Work(_("Installing"))
-        return self._translation.work if self._translation is not None else None
+        return self._task.work if self._task is not None else None
 
     def _findings(self, model, role, node):
         """Return what ``check`` says of a volume, looked at again only when its voxels or place have changed."""
@@ -371,13 +374,14 @@ class MedGANWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._showSetup()
         result = self._state.resultNode
         self.ui.resultButton.visible = result is not None
+        _say(self.ui.exportedLabel, html.escape(self._exported))
         if result is not None:
             self.ui.accountLabel.text = _asTable(account(provenance_of(result)))
         self._showWork(seen)
 
     def _showSetup(self):
         found = self._readiness
-        self.ui.setupFrame.visible = found is not None and not found.is_ready and self._installation is None
+        self.ui.setupFrame.visible = found is not None and not found.is_ready and self._task is None
         if found is not None:
             lines = [*(_asLine(finding) for finding in found.findings), html.escape(found.question)]
             self.ui.setupLabel.text = "<br>".join(lines)

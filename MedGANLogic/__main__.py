@@ -231,6 +231,19 @@ def _translate_one(options: argparse.Namespace, bundle: Any, source: Path, outpu
     return provenance
 
 
+def _dicom(options: argparse.Namespace) -> int:
+    from MedGANLogic import dicom
+    from MedGANLogic.images import read
+
+    model, output = catalogue.find(options.model), Path(options.output)
+    source = dicom.open_series(options.source)
+    dicom.refuse_place(output, source)
+    target = next(iter(model.card.targets.values()))
+    dicom.write(read(options.input, target.unit), target, model, source, output)
+    _event(options, event="result", output=str(output))
+    return 0
+
+
 def _sample(options: argparse.Namespace) -> int:
     from MedGANLogic.bundle import open_bundle
     from MedGANLogic.inference.translate import sample_file
@@ -467,6 +480,13 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--force", action="store_true", help="translate in spite of errors that may be overridden")
     one.add_argument("--dicom", action="store_true", help="write a DICOM series of the same study: folders both")
     as_json(one)
+
+    one = verb("dicom", _dicom, "write a model's result as a DICOM series of the study that it was made from")
+    model(one)
+    one.add_argument("--source", required=True, metavar="FOLDER", help="the series that the model was given")
+    one.add_argument("input", metavar="RESULT", help="what the model made of it")
+    one.add_argument("output", metavar="FOLDER", help="a new folder")
+    one.add_argument("--events", metavar="FILE", help="append the result as a line of JSON")
 
     one = verb("sample", _sample, "draw an image from a model that has no input")
     model(one)

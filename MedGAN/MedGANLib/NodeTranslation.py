@@ -1,29 +1,24 @@
-"""A translation of nodes by a child process, in steps that are short enough for the timer of a GUI. No Qt."""
+"""A translation of nodes by a child process. No Qt."""
 
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from MedGANLib.Task import Task
 from MedGANLogic.catalogue import Model
 from MedGANLogic.domain import Labels
-from MedGANLogic.errors import MedGANError
 from MedGANLogic.images import Image, read, write
-from MedGANLogic.jobs import Job, State
+from MedGANLogic.jobs import Job
 from MedGANLogic.mrml import NodeError, grid_of, image_from_node, segmentation_by_slabs, volume_by_slabs
-from MedGANLogic.presenters.translation import Chosen, Work, arguments, progressed
-
-#: How long a script waits between two looks at its child.
-_PAUSE_SECONDS = 0.05
+from MedGANLogic.presenters.translation import Chosen, Work, arguments
 
 
-class NodeTranslation:
+class NodeTranslation(Task):
     """One translation: voxels out, a child process, voxels in.
 
-    ``advance`` does a small piece and returns whether there is more; ``work`` says what is being done. In the end
-    ``state`` is DONE and ``outputNode`` stands in the scene, or FAILED and ``error`` says why, or CANCELLED; in the
-    latter two the scene is as it was before. ``provenance`` is the account of how the result came to be.
+    When it is DONE ``outputNode`` stands in the scene; else the scene is as it was before. ``provenance`` is the
+    account of how the result came to be.
     """
 
     def __init__(
@@ -41,71 +36,22 @@ class NodeTranslation:
 
         ``replacedNode`` takes the result instead of a new node. Raises NodeError for one that cannot.
         """
+        super().__init__("Handing the volume over", interpreter)
         _refuseReplacing(replacedNode, inputNodes, model)
-        self._replacedNode = replacedNode
         self.scene, self.model, self.chosen = scene, model, chosen
         self.inputNodes, self.outputName, self.makeMask = dict(inputNodes), outputName, makeMask
-        self.state = State.RUNNING
-        self.work = Work("Handing the volume over")
-        self.error = ""
         self.outputNode = None
         self.provenance: Mapping[str, object] = {}
-        self._interpreter = interpreter
-        self._job: Job | None = None
-        self._steps = self._go()
+        self._replacedNode = replacedNode
 
-    def advance(self) -> bool:
-        """Do the next piece; return whether there is more."""
-        if self.state is not State.RUNNING:
-            return False
-        try:
-            self.work = next(self._steps)
-        except StopIteration:
-            self.state = State.CANCELLED if self.work.cancelling else State.DONE
-        except (MedGANError, OSError) as error:
-            self.state, self.error = State.FAILED, str(error)
-        return self.state is State.RUNNING
-
-    def cancel(self) -> None:
-        """Ask for the end; ``advance`` until it has come, which takes two seconds at most."""
-        self.work = replace(self.work, cancelling=True)
-        if self._job is not None:
-            self._job.cancel()
-
-    def abandon(self) -> None:
-        """End at once, waiting for the child: for a scene or a module that goes away."""
-        self.cancel()
-        self._steps.close()
-        if self.state is State.RUNNING:
-            self.state = State.CANCELLED
-
-    def finish(self, onStep: Callable[["NodeTranslation"], object] = lambda _translation: None):
-        """Go on to the end, as a script does, and return the output node. Raises MedGANError where it fails."""
-        while self.advance():
-            onStep(self)
-            time.sleep(_PAUSE_SECONDS)
-        if self.state is State.FAILED:
-            raise MedGANError(self.error)
-        return self.outputNode
-
-    def _go(self) -> Iterator[Work]:
-        with Job(self._interpreter) as job:
-            self._job = job
-            output = job.folder / "result.npy"
-            inputs, mask = yield from self._handOver(job.folder)
-            if self.work.cancelling:
-                return
-            job.start(*arguments(self.model, self.chosen, inputs, mask, output))
-            self.work = replace(self.work, doing=self._doing())
-            while job.state is State.RUNNING:
-                for event in job.poll():
-                    self.work = progressed(self.work, event)
-                yield self.work
-            if job.state is State.FAILED:
-                raise MedGANError(job.error)
-            if job.state is State.DONE:
-                self.provenance = job.result["provenance"]
-                yield from self._bringIn(output)
+    def _go(self, job: Job) -> Iterator[Work]:
+        output = job.folder / "result.npy"
+        inputs, mask = yield from self._handOver(job.folder)
+        self.work = replace(self.work, doing=self._doing())
+        result = yield from self._run(job, *arguments(self.model, self.chosen, inputs, mask, output))
+        if result is not None:
+            self.provenance = result["provenance"]
+            yield from self._bringIn(output)
 
     def _doing(self) -> str:
         names = " and ".join(node.GetName() for node in self.inputNodes.values())

@@ -65,7 +65,7 @@ def _measured(panel) -> dict[str, tuple[float, int]]:
     def look() -> None:
         nonlocal last
         now = time.perf_counter()
-        doing = panel._translation.work.doing if panel._translation else "showing the result"
+        doing = panel._task.work.doing if panel._task else "showing the result"
         longest, count = gaps.get(doing, (0.0, 0))
         gaps[doing] = max(longest, now - last), count + 1
         last = now
@@ -75,7 +75,7 @@ def _measured(panel) -> dict[str, tuple[float, int]]:
     timer.connect("timeout()", look)
     timer.start()
     panel._onApply()
-    wait_until(lambda: panel._translation is None, 600)
+    wait_until(lambda: panel._task is None, 600)
     look()
     return gaps
 

@@ -58,6 +58,12 @@ def begin(scene, models, mr):
     return start
 
 
+def finished(translation):
+    """Go on to the end and return the new node."""
+    translation.finish()
+    return translation.outputNode
+
+
 def state_of(scene):
     nodes = [scene.GetNthNode(index) for index in range(scene.GetNumberOfNodes())]
     return sorted((node.GetClassName(), node.GetName() or "") for node in nodes)
@@ -66,7 +72,8 @@ def state_of(scene):
 @pytest.mark.parametrize("task", CARDS)
 def test_every_task_ends_as_a_node_of_its_kind(task, begin, models):
     translation = begin(task)
-    node = translation.finish()
+    translation.finish()
+    node = translation.outputNode
     assert translation.state is State.DONE and translation.error == ""
     assert node.GetName() == "result"
     expected = "vtkMRMLSegmentationNode" if task == "segment" else "vtkMRMLScalarVolumeNode"
@@ -76,7 +83,7 @@ def test_every_task_ends_as_a_node_of_its_kind(task, begin, models):
 
 
 def test_result_is_what_translate_gives_where_the_input_lies(begin, models, mr):
-    node = begin("translate").finish()
+    node = finished(begin("translate"))
     expected = translate(open_bundle(models["translate"]), mr, "cpu", force=True).image
     found = image_from_node(node, "HU")
     assert np.array_equal(found.voxels, np.rint(expected.voxels))
@@ -90,7 +97,7 @@ def test_mask_is_asked_for_on_the_inputs_grid(begin, mr):
         mask[:, :12] = 1
         return Image(mask, grid.affine, "label")
 
-    voxels = image_from_node(begin("translate", makeMask=left_half).finish(), "HU").voxels[0]
+    voxels = image_from_node(finished(begin("translate", makeMask=left_half)), "HU").voxels[0]
     assert (voxels[12:] == CT.background).all() and (voxels[:12] != CT.background).any()
 
 
@@ -108,10 +115,10 @@ def test_cancelling_leaves_the_scene_as_it_was(pieces, begin, scene):
 
 
 def test_node_that_is_chosen_takes_the_result_and_no_other_stays(begin, scene):
-    fresh = begin("translate").finish()
+    fresh = finished(begin("translate"))
     kept = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "mine")
     before = len(state_of(scene))
-    node = begin("translate", replacedNode=kept).finish()
+    node = finished(begin("translate", replacedNode=kept))
     assert node is kept and kept.GetName() == "mine"
     assert np.array_equal(image_from_node(kept, "HU").voxels, image_from_node(fresh, "HU").voxels)
     assert np.allclose(image_from_node(kept, "HU").affine, image_from_node(fresh, "HU").affine)

@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
-sys.path.append(str(ROOT / "MedGAN"))
+sys.path += [str(ROOT / "MedGAN"), str(ROOT / "Testing" / "dicom")]
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,11 +10,12 @@ import pytest
 pytest.importorskip("PySide6", reason="panels need PySide6-Essentials")
 pytest.importorskip("slicer", reason="panels need the slicer-core wheel")
 
+from scans import scan
 from standin import choose, click, ui, wait_until
 from toys import CARDS
 
 from MedGANLogic.domain import CT, MR, Label, Labels
-from MedGANLogic.images import Image
+from MedGANLogic.images import Image, read
 from MedGANLogic.jobs import family
 from MedGANLogic.mrml import image_from_node, node_from_image, segmentation_from_image
 from MedGANLogic.preflight import Machine
@@ -65,7 +67,7 @@ def apply(panel):
 
 
 def done(panel):
-    wait_until(lambda: panel._translation is None, 60)
+    wait_until(lambda: panel._task is None, 60)
 
 
 def names(desktop):
@@ -110,10 +112,10 @@ def test_cancel_leaves_the_scene_as_it_was(panel, volume, desktop):
     set_up(panel, volume, "translate")
     before = names(desktop)
     apply(panel)
-    wait_until(lambda: panel._translation.work.doing.startswith("Translating"), 30)
+    wait_until(lambda: panel._task.work.doing.startswith("Translating"), 30)
     click(panel.ui.applyButton)
     assert not panel.ui.applyButton.enabled and "Cancelling" in panel.ui.statusLabel.text
-    wait_until(lambda: panel._translation is None, 5)
+    wait_until(lambda: panel._task is None, 5)
     assert names(desktop) == before and panel.ui.applyButton.text == "Apply" and panel.ui.applyButton.enabled
 
 
@@ -177,8 +179,8 @@ def test_killed_child_is_said_in_words(panel, volume, desktop):
     set_up(panel, volume, "translate")
     before = names(desktop)
     apply(panel)
-    wait_until(lambda: panel._translation.work.doing.startswith("Translating"), 30)
-    for process in family(panel._translation._job._process.pid):
+    wait_until(lambda: panel._task.work.doing.startswith("Translating"), 30)
+    for process in family(panel._task._job._process.pid):
         process.kill()
     done(panel)
     assert "killed" in panel.ui.statusLabel.text and names(desktop) == before
@@ -188,7 +190,7 @@ def test_killed_child_is_said_in_words(panel, volume, desktop):
 def test_volume_that_vanishes_meanwhile_is_said(panel, volume, desktop):
     set_up(panel, volume, "translate")
     apply(panel)
-    wait_until(lambda: panel._translation.work.doing.startswith("Translating"), 30)
+    wait_until(lambda: panel._task.work.doing.startswith("Translating"), 30)
     desktop.mrmlScene.RemoveNode(panel._state.inputNode("mr"))
     done(panel)
     assert "no longer in the scene" in panel.ui.statusLabel.text
@@ -198,11 +200,11 @@ def test_volume_that_vanishes_meanwhile_is_said(panel, volume, desktop):
 def test_closed_scene_and_reloaded_module_take_the_child_with_them(ending, panel, volume, desktop):
     set_up(panel, volume, "translate")
     apply(panel)
-    wait_until(lambda: panel._translation.work.doing.startswith("Translating"), 30)
-    job = panel._translation._job
+    wait_until(lambda: panel._task.work.doing.startswith("Translating"), 30)
+    job = panel._task._job
     if ending == "close":
         desktop.mrmlScene.Clear(0)
-        assert panel._translation is None and not panel.ui.applyButton.enabled
+        assert panel._task is None and not panel.ui.applyButton.enabled
     else:
         panel.cleanup()
     assert job._process.poll() is not None and not job.folder.exists()
@@ -233,12 +235,12 @@ def test_what_is_missing_is_asked_for_in_the_panel_at_first_apply(panel, volume,
     lacking = replace(whole, packages={name: v for name, v in whole.packages.items() if name != "tqdm"})
     monkeypatch.setattr(Machine, "this", staticmethod(lambda: lacking))
     apply(panel)
-    assert panel._translation is None and panel.ui.setupFrame.visible
+    assert panel._task is None and panel.ui.setupFrame.visible
     assert "Install tqdm now?" in panel.ui.setupLabel.text
     monkeypatch.setattr(Machine, "this", staticmethod(lambda: whole))
     click(panel.ui.installButton)
     assert panel.ui.applyButton.text == "Cancel"
-    wait_until(lambda: panel._installation is None, 60)
+    wait_until(lambda: panel._task is None, 60)
     assert not panel.ui.setupFrame.visible and panel._failure == ""
     apply(panel)
     done(panel)
@@ -251,6 +253,30 @@ def test_device_is_listed_with_the_reason_for_no_gpu(panel):
     texts = [panel.ui.deviceSelector.itemText(index) for index in range(panel.ui.deviceSelector.count)]
     assert texts[0].startswith("Automatic (") and any(text.startswith("cpu:") for text in texts)
     assert panel.ui.deviceReasonLabel.visible == bool(panel._devices.why_no_gpu)
+
+
+def test_result_goes_back_into_the_study_of_its_input(panel, desktop, monkeypatch, tmp_path):
+    pydicom = pytest.importorskip("pydicom", reason="DICOM needs medgan[dicom]")
+    pytest.importorskip("highdicom", reason="DICOM needs medgan[dicom]")
+    series = scan(tmp_path / "scan")
+    files = {pydicom.dcmread(file).SOPInstanceUID: str(file) for file in series.iterdir()}
+    node = node_from_image(read(series, "none"), MR, desktop.mrmlScene, "MR")
+    set_up(panel, lambda _role: node, "translate")
+    apply(panel)
+    done(panel)
+    panel.ui.dicomFolderButton.directory = str(tmp_path)
+    click(panel.ui.exportButton)
+    assert "did not come from" in panel.ui.statusLabel.text
+    node.SetAttribute("DICOM.instanceUIDs", " ".join(files))
+    database = SimpleNamespace(fileForInstance=lambda uid: files[uid])
+    monkeypatch.setattr(desktop, "dicomDatabase", database, raising=False)
+    click(panel.ui.exportButton)
+    done(panel)
+    assert panel._failure == "" and "Written" in panel.ui.exportedLabel.text
+    written = tmp_path / panel._state.resultNode.GetName()
+    headers = [pydicom.dcmread(next(folder.iterdir())) for folder in (written, series)]
+    assert headers[0].StudyInstanceUID == headers[1].StudyInstanceUID and headers[0].Modality == "CT"
+    assert read(written, "HU").grid.matches(read(series, "none").grid, tolerance_mm=0.01)
 
 
 def test_three_lines_in_the_console_translate_a_node(panel, volume, desktop):

@@ -1,0 +1,1 @@
+# Slicer's own writes MedGANConfig.cmake into the build tree, for extensions that build upon this one. None does.
