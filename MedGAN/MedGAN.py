@@ -17,8 +17,9 @@ if importlib.util.find_spec("MedGANLogic") is None:
 
 import qt
 import slicer
+import vtk
 from MedGANLib import SampleImages
-from MedGANLib.DicomExport import DicomExport, sourceFiles
+from MedGANLib.DicomExport import DicomExport, folderName, sourceFiles
 from MedGANLib.NodeTranslation import NodeTranslation
 from MedGANLib.PanelState import PanelState
 from MedGANLib.Task import Command
@@ -36,7 +37,7 @@ from MedGANLogic.check import Finding, Level, check
 from MedGANLogic.errors import MedGANError
 from MedGANLogic.jobs import State
 from MedGANLogic.mrml import image_from_node, mask_from_roi, mask_from_segment, provenance_of, show_over
-from MedGANLogic.preflight import OLDEST_TORCH, Machine
+from MedGANLogic.preflight import NEEDED, NEEDED_FOR_DICOM, OLDEST_TORCH, Machine
 from MedGANLogic.presenters.readiness import readiness
 from MedGANLogic.presenters.translation import Chosen, Devices, Given, Work, account, model_of, view
 
@@ -87,6 +88,7 @@ class MedGANLogic(ScriptedLoadableModuleLogic):
             onProgress(translation)
             if not more:
                 timer.stop()
+                translation.timer = None
                 onDone(translation)
 
         timer.connect("timeout()", look)
@@ -131,12 +133,15 @@ class MedGANWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._failure = self._exported = ""
         self._devices, self._asking = Devices(), None
         self._readiness = None
+        self._isLeaving = False
+        self._needed = NEEDED
         self._given = {}
         self._selectors = {}
         panel = slicer.util.loadUI(str(catalogue.resource("UI/MedGAN.ui")))
         panel.setMRMLScene(slicer.mrmlScene)
         self.layout.addWidget(panel)
         self.ui = slicer.util.childWidgetVariables(panel)
+        self.ui.dicomFolderButton.directory = str(Path.home())
         self._timer = qt.QTimer()
         self._timer.interval = _POLL_MILLISECONDS
         self._timer.connect("timeout()", self._advance)
@@ -144,16 +149,18 @@ class MedGANWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self._onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self._onSceneChanged)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndBatchProcessEvent, self._onSceneChanged)
+        # Before the selectors hear of it: they go on to another node, which nobody chose.
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.NodeAboutToBeRemovedEvent, self._onLeaving, priority=1.0)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.NodeRemovedEvent, self._onSceneChanged)
         self._onSceneChanged()
 
     def cleanup(self):
         """End what runs: the module is reloaded, or Slicer is closed."""
+        self.removeObservers()
         self._timer.stop()
         self._abandon()
         if self._asking is not None:
             self._asking.abandon()
-        self.removeObservers()
 
     def enter(self):
         self._onSceneChanged()
@@ -179,6 +186,8 @@ class MedGANWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     # What the user does
 
     def _choose(self, **changes):
+        if self._state is None:
+            return
         self._state.chosen = Chosen(**{**self._state.chosen.to_json(), **changes})
         self._failure = ""
         self._show()
@@ -190,13 +199,19 @@ class MedGANWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._choose(model=self.ui.modelSelector.currentData, in_spite_of_errors=False, strength=None)
 
     def _onInput(self, role, node):
+        if self._state is None or self._isLeaving:
+            return
         self._state.setInputNode(role, node)
         self._choose(in_spite_of_errors=False)
 
     def _onOutput(self, node):
+        if self._state is None or self._isLeaving:
+            return
         self._state.replacedNode = node
 
     def _onMask(self, node):
+        if self._state is None or self._isLeaving:
+            return
         self._state.maskNode = node
         self._show()
 
@@ -211,9 +226,7 @@ class MedGANWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._task.cancel()
             self._show()
             return
-        self._readiness = readiness(Machine.this())
-        if not self._readiness.is_ready:
-            self._show()
+        if not self._isReady(NEEDED):
             return
         model = self._model()
         nodes = {role: self._state.inputNode(role) for role in model.card.inputs}
@@ -222,45 +235,76 @@ class MedGANWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         mask, replaced = self._makeMask(), self._state.replacedNode
         self._begin(lambda: self.logic.begin(nodes, model.card.name, mask, replaced, **choices), self._onTranslated)
 
+    def _isReady(self, needed) -> bool:
+        """Say whether all is there; if not, the panel asks whether to install it."""
+        self._needed, self._readiness = needed, readiness(Machine.this(), needed)
+        if not self._readiness.is_ready:
+            self._show()
+        return self._readiness.is_ready
+
     def _onTranslated(self, translation):
         self._state.resultNode = translation.outputNode
+        self._state.sourceNode = next(iter(translation.inputNodes.values()), None)
         self._onFade(self.ui.fadeSlider.value)
 
     def _onInstall(self):
         """Install torch by its own extension, which asks for itself, and the rest in a child process."""
-        if "torch" not in Machine.this().packages:
-            try:
-                from PyTorchUtils import PyTorchUtilsLogic
-            except ImportError:
-                self._failure = _("torch comes from the PyTorch extension: install it (Extensions Manager), restart")
-                self._show()
-                return
-            PyTorchUtilsLogic().installTorch(askConfirmation=True, torchVersionRequirement=f">={OLDEST_TORCH}")
+        self._failure = self._withoutTorch()
+        if self._failure:
+            self._show()
+            return
         wheels = self.ui.wheelsPath.currentPath
-        where = ("--wheels", wheels) if wheels else ()
+        more = [*(["--wheels", wheels] if wheels else []), *(["--dicom"] if self._needed is NEEDED_FOR_DICOM else [])]
         module = "MedGANLogic.install"
-        self._begin(lambda: Command(_("Installing"), childInterpreter(), *where, module=module), self._onInstalled)
+        self._begin(lambda: Command(_("Installing"), childInterpreter(), *more, module=module), self._onInstalled)
+
+    def _withoutTorch(self) -> str:
+        """Have torch installed where it is missing; return why it is still missing, or nothing."""
+        if "torch" in Machine.this().packages:
+            return ""
+        try:
+            from PyTorchUtils import PyTorchUtilsLogic
+
+            PyTorchUtilsLogic().installTorch(askConfirmation=True, torchVersionRequirement=f">={OLDEST_TORCH}")
+        except ImportError:
+            return _("torch comes from the PyTorch extension: install it (Extensions Manager), restart")
+        except Exception as error:  # whatever pip or the extension raises is the user's to read
+            return _("torch could not be installed: ") + str(error)
+        importlib.invalidate_caches()
+        return "" if "torch" in Machine.this().packages else _("torch is not installed: MedGAN cannot work without it")
 
     def _onInstalled(self, _command):
         importlib.invalidate_caches()
-        self._readiness = readiness(Machine.this())
+        self._readiness = readiness(Machine.this(), self._needed)
         self._askForDevices()
 
     def _onExport(self):
-        model, result, node = self._model(), self._state.resultNode, self._firstInput()
-        folder = Path(self.ui.dicomFolderButton.directory, result.GetName())
+        if not self._isReady(NEEDED_FOR_DICOM):
+            return
+        result, source = self._state.resultNode, self._state.sourceNode
+        folder = Path(self.ui.dicomFolderButton.directory, folderName(result.GetName()))
 
         def export():
-            files = sourceFiles(node, getattr(slicer, "dicomDatabase", None))
-            return DicomExport(model, result, node, files, folder, childInterpreter())
+            files = sourceFiles(source, getattr(slicer, "dicomDatabase", None))
+            return DicomExport(self._modelOf(result), result, source, files, folder, childInterpreter())
 
         self._begin(export, self._onExported)
+
+    def _modelOf(self, result):
+        """Return the model that made a result. Raises MedGANError where it is no longer there."""
+        said = provenance_of(result)
+        made = [model for model in self._models if model.sha256 == said.get("model_sha256")]
+        if not made:
+            raise MedGANError(f"the model {said.get('model', '')} that made {result.GetName()} is no longer installed")
+        return made[0]
 
     def _onExported(self, export):
         self._exported = _("Written: ") + str(export.folder)
 
     def _begin(self, make, onEnd):
-        """Begin a task; ``onEnd`` gets it when it is done. An error is shown in the panel."""
+        """Begin a task; ``onEnd`` gets it when it is done. An error is shown in the panel. One task at a time."""
+        if self._task is not None:
+            return
         self._failure = self._exported = ""
         try:
             self._task, self._onEnd = make(), onEnd
@@ -279,9 +323,8 @@ class MedGANWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         return lambda grid: mask_from_roi(node, grid)
 
     def _onFade(self, value):
-        result, node = self._state.resultNode, self._firstInput()
-        if result is not None and node is not None:
-            show_over(node, result, slicer.mrmlScene, value)
+        if self._state is not None and self._state.resultNode is not None and self._state.sourceNode is not None:
+            show_over(self._state.sourceNode, self._state.resultNode, slicer.mrmlScene, value)
 
     # What happens meanwhile
 
@@ -308,6 +351,10 @@ class MedGANWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._asking = Command("", childInterpreter(), "devices")
             self._timer.start()
 
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def _onLeaving(self, _caller=None, _event=None, _node=None):
+        self._isLeaving = True
+
     def _onSceneStartClose(self, _caller=None, _event=None):
         self._abandon()
         self._state = None
@@ -315,6 +362,7 @@ class MedGANWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def _onSceneChanged(self, _caller=None, _event=None):
         if slicer.mrmlScene.IsClosing() or slicer.mrmlScene.IsBatchProcessing():
             return
+        self._isLeaving = False
         self._state = PanelState(self.logic.getParameterNode())
         self._show()
 
@@ -327,10 +375,6 @@ class MedGANWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def _model(self):
         return model_of(self._models, self._state.chosen) if self._state else None
-
-    def _firstInput(self):
-        model = self._model()
-        return next((self._state.inputNode(role) for role in model.card.inputs), None) if model else None
 
     def _view(self):
         model = self._model()
@@ -393,6 +437,7 @@ class MedGANWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.applyButton.text = seen.button
         self.ui.applyButton.enabled = seen.may_press
         self.ui.progressBar.visible = seen.is_locked
+        self.ui.exportButton.enabled = self.ui.installButton.enabled = not seen.is_locked
         # A bar from 0 to 0 moves by itself: nobody knows yet how long it takes.
         self.ui.progressBar.maximum = 0 if seen.share is None else 1000
         self.ui.progressBar.value = int(1000 * (seen.share or 0))

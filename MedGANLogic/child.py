@@ -47,8 +47,12 @@ def _end_when_closed(held: int) -> None:
     else:
         signal.raise_signal(signal.SIGINT)
     time.sleep(_GRACE_SECONDS)
-    kill(family(os.getpid())[1:])
-    os._exit(_CANCELLED)
+    try:
+        for process in family(os.getpid())[1:]:
+            kill(process)
+    finally:
+        # Also where psutil is broken: nobody else may be left to end this process.
+        os._exit(_CANCELLED)
 
 
 def _command_line() -> int:

@@ -394,7 +394,6 @@ def _read_crossing(path: Path, unit: str) -> Image:
         raise ImageError(f"{error.filename or path} could not be read: {error.strerror or error}") from error
     except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
         raise ImageError(f"{path} and its .json are not a volume that MedGAN wrote: {error}") from error
-    _refuse_too_large(path, image.grid.shape, len(voxels))
     _refuse_sheared(path, image.affine)
     if image.unit != unit:
         raise ImageError(f"{path} holds {image.unit}: {unit} was expected")

@@ -1,4 +1,4 @@
-"""Install what is missing, in a child process: ``python -m MedGANLogic.install [--wheels DIR] --events FILE``.
+"""Install what is missing, in a child process: ``python -m MedGANLogic.install --events FILE``.
 
 pip works under constraints that keep everything which is there; where that cannot be, nothing is installed and pip's
 own reason is said. torch, numpy and SimpleITK are never installed.
@@ -13,18 +13,19 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from MedGANLogic.child import run
-from MedGANLogic.preflight import Machine, constraints, missing, pip_arguments
+from MedGANLogic.preflight import NEEDED, NEEDED_FOR_DICOM, Machine, constraints, missing, pip_arguments
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Install what ``preflight.missing`` names; say the result, or pip's reason, in the events file."""
     parser = argparse.ArgumentParser(prog="MedGANLogic.install")
     parser.add_argument("--wheels", type=Path, help="a folder of wheels: nothing is downloaded then")
+    parser.add_argument("--dicom", action="store_true", help="also what writing DICOM needs")
     parser.add_argument("--events", type=Path, required=True)
     options = parser.parse_args(arguments)
     machine = Machine.this()
-    wanted = missing(machine)
-    reason = _pip(wanted, constraints(machine), options.wheels) if wanted else ""
+    wanted = missing(machine, NEEDED_FOR_DICOM if options.dicom else NEEDED)
+    reason = _pip(wanted, constraints(machine, wanted), options.wheels) if wanted else ""
     event = {"event": "error", "text": reason, "code": 1} if reason else {"event": "result", "installed": wanted}
     with options.events.open("a", encoding="utf-8") as stream:
         stream.write(json.dumps(event) + "\n")

@@ -2,7 +2,7 @@
 
 The child appends JSON lines to an events file; the parent polls it. The child holds its stdin, which ends it when it
 is closed: on purpose, or because the parent died. Nothing here imports torch or Qt, and psutil, which Slicer does not
-bring, only what ends a process does.
+bring, only what ends a process does; without it, what the child started is left to the child.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,9 @@ _WINDOWS_CODES: Mapping[int, str] = {
     0xC0000135: "could not start: a library (DLL) is missing",
     0xC000013A: _SIGNALS["SIGINT"],
 }
+# PythonSlicer, a launcher, ends with 1 whatever its child died of, and says only this.
+_LAUNCHER_CODE = 1
+_LAUNCHER_SAYS = "exit abnormally"
 
 
 class JobError(MedGANError):
@@ -107,10 +110,16 @@ class Job:
         try:
             self.folder = Path(tempfile.mkdtemp(prefix="medgan-", dir=place))
             self.events, self.log = self.folder / "events.jsonl", self.folder / "log.txt"
-            # Kept open, so that what both write into it stands one behind the other on Windows, too.
-            self._log = self.log.open("ab", buffering=0)
+            try:
+                # Kept open, so that what both write into it stands one behind the other on Windows, too.
+                self._log = self.log.open("ab", buffering=0)
+            except OSError:
+                self.folder.rmdir()
+                raise
         except OSError as error:
-            raise JobError(f"{error.filename} could not be made for a job: {error.strerror}") from error
+            # Where no place will do, there is no name, and the reason lists all that were tried.
+            what = error.filename or "a temporary folder"
+            raise JobError(f"{what} could not be made for a job: {error.strerror}") from error
         self.state = State.READY
         self.result: Event | None = None
         self.error = ""
@@ -224,7 +233,10 @@ class Job:
         late = time.monotonic() >= self._kill_at
         left = [process for process in self._family if _lives(process)]
         if late:
-            kill([*left, *self._living_family()])
+            for process in (*left, *self._living_family()):
+                kill(process)
+            # Without psutil there is no family.
+            self._process.kill()
         return ended and (late or not left)
 
     def _living_family(self) -> list[Any]:
@@ -266,15 +278,16 @@ class Job:
             self.state, self.error = State.FAILED, self._reason(code)
 
     def _reason(self, code: int) -> str:
-        said = self._last.get("error", {})
-        # An error that the child got over (one file of a folder) is not what it died of later.
-        if code != 0 and said.get("text") and said.get("code", code) == code:
-            return str(said["text"])
+        said, lines = self._last.get("error", {}), self.last_lines()
         reason = f"the work {_in_words(code)}"
+        if code == _LAUNCHER_CODE and lines and _LAUNCHER_SAYS in lines[-1]:
+            reason = "the work crashed or was killed, probably because the memory ran out"
+        # An error that the child got over (one file of a folder) is not what it died of later.
+        elif code != 0 and said.get("text") and said.get("code", code) == code:
+            return str(said["text"])
         with contextlib.suppress(OSError):
             if shutil.disk_usage(self.folder).free < _FULL_BYTES:
                 reason += f", the disk of {self.folder} is full"
-        lines = self.last_lines()
         return reason + (f". The last it said: {' / '.join(lines)}" if lines else "")
 
     def _let_go(self) -> None:
@@ -283,9 +296,11 @@ class Job:
 
 
 def family(pid: int) -> list[Any]:
-    """Return a process that lives, and all that it started (``psutil.Process``)."""
-    import psutil
-
+    """Return a process that lives, and all that it started (``psutil.Process``); nothing without psutil."""
+    try:
+        import psutil
+    except ImportError:  # not there, or only half of it while it is being installed
+        return []
     try:
         process = psutil.Process(pid)
         return [process, *process.children(recursive=True)]
@@ -293,13 +308,12 @@ def family(pid: int) -> list[Any]:
         return []
 
 
-def kill(processes: Iterable[Any]) -> None:
-    """Kill processes; those that have ended, or that are not ours to kill, are left alone."""
+def kill(process: Any) -> None:
+    """Kill one of a family; what has ended, or is not ours to kill, is left alone."""
     import psutil
 
-    for process in processes:
-        with contextlib.suppress(psutil.Error):
-            process.kill()
+    with contextlib.suppress(psutil.Error):
+        process.kill()
 
 
 def _lives(process: Any) -> bool:

@@ -19,6 +19,9 @@ from MedGANLogic.check import Finding, Level
 #: What prediction needs beside torch, numpy and SimpleITK: small packages, each with its oldest version that works.
 NEEDED: Mapping[str, str] = {"psutil": "5.9", "safetensors": "0.5", "tqdm": "4.66"}
 
+#: What writing DICOM needs besides.
+NEEDED_FOR_DICOM: Mapping[str, str] = {**NEEDED, "highdicom": "0.26", "pydicom": "3.0"}
+
 #: What is there before us and stays as it is.
 GIVEN = ("torch", "numpy", "SimpleITK")
 
@@ -63,30 +66,30 @@ class Machine:
         )
 
 
-def preflight(machine: Machine) -> list[Finding]:
+def preflight(machine: Machine, needed: Mapping[str, str] = NEEDED) -> list[Finding]:
     """Return what speaks against working here, the gravest first; no errors means that one Apply away it runs."""
     found = [
         *_platform(machine),
         *_torch(machine),
-        *_small_packages(machine),
+        *_small_packages(machine, needed),
         *_room(machine),
         *_accelerator(machine),
     ]
     return sorted(found, key=lambda finding: -finding.level)
 
 
-def missing(machine: Machine) -> list[str]:
+def missing(machine: Machine, needed: Mapping[str, str] = NEEDED) -> list[str]:
     """Return what ``pip`` must install, as requirements; never one of ``GIVEN``."""
     return [
         f"{name}>={oldest}"
-        for name, oldest in NEEDED.items()
+        for name, oldest in needed.items()
         if _numbers(machine.packages.get(name.lower(), "0")) < _numbers(oldest)
     ]
 
 
-def constraints(machine: Machine) -> str:
-    """Return a pip constraints file that keeps everything which is installed as it is."""
-    changing = {requirement.partition(">=")[0].lower() for requirement in missing(machine)}
+def constraints(machine: Machine, changed: Sequence[str]) -> str:
+    """Return a pip constraints file that keeps everything which is installed as it is, but for some requirements."""
+    changing = {requirement.partition(">=")[0].lower() for requirement in changed}
     kept = {name: version for name, version in machine.packages.items() if name not in changing}
     return "".join(f"{name}=={version}\n" for name, version in sorted(kept.items()))
 
@@ -112,8 +115,8 @@ def _torch(machine: Machine) -> list[Finding]:
     return []
 
 
-def _small_packages(machine: Machine) -> list[Finding]:
-    wanted = missing(machine)
+def _small_packages(machine: Machine, needed: Mapping[str, str]) -> list[Finding]:
+    wanted = missing(machine, needed)
     if wanted and not machine.may_write:
         text = (
             f"{machine.site_packages} may not be written to, and {', '.join(wanted)} is missing: ask who installed it"

@@ -1,6 +1,7 @@
 """A result written as a DICOM series of the study that its input came from. No Qt."""
 
 import os
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,6 +12,11 @@ from MedGANLogic.images import write
 from MedGANLogic.jobs import Job
 from MedGANLogic.mrml import NodeError, grid_of, image_from_node, image_from_segmentation
 from MedGANLogic.presenters.translation import Work
+
+
+def folderName(name: str) -> str:
+    """Return a node's name as a folder may be called on every system."""
+    return re.sub(r'[<>:"/\\|?*\x00-\x1f]', "_", name).rstrip(". ") or "series"
 
 
 def sourceFiles(inputNode, database) -> list[str]:
@@ -40,16 +46,17 @@ class DicomExport(Task):
         yield self.work
         source = job.folder / "source"
         source.mkdir()
-        for number, file in enumerate(self._files):
-            _link(Path(file), source / f"{number:06d}.dcm")
-            yield self.work
+        yield from self._inShort(self.work.doing, _links(self._files, source))
         model = ("--model", self._model.folder, "--source", source)
         yield from self._run(job, "dicom", *model, job.folder / "result.npy", self.folder)
 
 
-def _link(file: Path, name: Path) -> None:
-    """Show a file under another name; copy it where links are not possible."""
-    try:
-        os.link(file, name)
-    except OSError:
-        shutil.copyfile(file, name)
+def _links(files: Sequence[str], folder: Path) -> Iterator[float]:
+    """Show files in a folder of their own, copied where links are not possible; yield the share that is done."""
+    for number, file in enumerate(files, start=1):
+        name = folder / f"{number:06d}.dcm"
+        try:
+            os.link(file, name)
+        except OSError:
+            shutil.copyfile(file, name)
+        yield number / len(files)

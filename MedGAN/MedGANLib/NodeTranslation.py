@@ -82,25 +82,28 @@ class NodeTranslation(Task):
             steps = segmentation_by_slabs(image, target.window, self.scene, self.outputName, beside, account)
         else:
             steps = volume_by_slabs(image, target, self.scene, self.outputName, beside, account)
-        while not self.work.cancelling:
-            try:
-                yield Work("Bringing the result into the scene", next(steps))
-            except StopIteration as end:
-                self.outputNode = self._replaced(end.value)
-                return
+        node = yield from self._inShort("Bringing the result into the scene", steps)
+        if node is not None:
+            self.outputNode = self._replaced(node)
 
     def _replaced(self, node):
         """Return the node that was to be replaced with the content of a new one, which goes; else the new one."""
         kept = self._replacedNode
         if kept is None or not self.scene.IsNodePresent(kept):
             return node
-        name, display = kept.GetName(), node.GetDisplayNode()
-        kept.CopyContent(node)
-        kept.SetName(name)
+        # The voxels change hands; to copy them would let the GUI stand still.
+        if node.IsA("vtkMRMLSegmentationNode"):
+            kept.SetAndObserveSegmentation(node.GetSegmentation())
+        else:
+            kept.CopyOrientation(node)
+            kept.SetAndObserveImageData(node.GetImageData())
+            kept.SetVoxelValueQuantity(node.GetVoxelValueQuantity())
+            kept.SetVoxelValueUnits(node.GetVoxelValueUnits())
         kept.SetDescription(node.GetDescription())
         for attribute in node.GetAttributeNames():
             kept.SetAttribute(attribute, node.GetAttribute(attribute))
         kept.SetAndObserveTransformNodeID(node.GetTransformNodeID())
+        display = node.GetDisplayNode()
         if display is not None:
             kept.SetAndObserveDisplayNodeID(display.GetID())
             node.RemoveAllDisplayNodeIDs()

@@ -8,6 +8,7 @@ _CHOSEN = "chosen"
 _SEGMENT = "segment"
 _MASK = "mask"
 _RESULT = "result"
+_SOURCE = "source"
 _REPLACED = "replaced"
 
 
@@ -63,6 +64,15 @@ class PanelState:
     @resultNode.setter
     def resultNode(self, node) -> None:
         self._refer(_RESULT, node)
+
+    @property
+    def sourceNode(self):
+        """The volume that the last result was made from, or None."""
+        return self.node.GetNodeReference(_SOURCE)
+
+    @sourceNode.setter
+    def sourceNode(self, node) -> None:
+        self._refer(_SOURCE, node)
 
     @property
     def replacedNode(self):

@@ -47,4 +47,6 @@ def makePhantom(interpreter: str):
             slicer.app.processEvents()
         if job.state is not State.DONE:
             raise MedGANError(job.error)
-        return node_from_image(read(file, MR.unit), MR, slicer.mrmlScene, "MedGANThigh")
+        node = node_from_image(read(file, MR.unit), MR, slicer.mrmlScene, "MedGANThigh")
+    slicer.util.setSliceViewerLayers(background=node, fit=True)
+    return node

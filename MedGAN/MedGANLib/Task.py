@@ -1,5 +1,6 @@
 """Work that a child process does for a panel or script, in steps that are short enough for a GUI's timer. No Qt."""
 
+import logging
 import sys
 import time
 from abc import ABC, abstractmethod
@@ -12,6 +13,8 @@ from MedGANLogic.presenters.translation import Work, progressed
 
 #: How long a script waits between two looks at its child.
 _PAUSE_SECONDS = 0.05
+#: How long the parent itself works before it lets the GUI go on.
+_LONGEST_SECONDS = 0.03
 
 
 class Task(ABC):
@@ -38,6 +41,9 @@ class Task(ABC):
             self.state = State.CANCELLED if self.work.cancelling else State.DONE
         except (MedGANError, OSError) as error:
             self.state, self.error = State.FAILED, str(error)
+        except Exception as error:  # a task that ends without a word would look like one that is done
+            logging.exception("a task of MedGAN failed")
+            self.state, self.error = State.FAILED, f"{type(error).__name__}: {error}"
         return self.state is State.RUNNING
 
     def cancel(self) -> None:
@@ -77,6 +83,18 @@ class Task(ABC):
         if job.state is State.FAILED:
             raise MedGANError(job.error)
         return job.result
+
+    def _inShort(self, doing: str, steps: Iterator[float]) -> Iterator[Work]:
+        """Go through steps that each yield the share done, as many at a time as a GUI can bear; return their result."""
+        while not self.work.cancelling:
+            until, share = time.monotonic() + _LONGEST_SECONDS, 0.0
+            while time.monotonic() < until:
+                try:
+                    share = next(steps)
+                except StopIteration as end:
+                    return end.value
+            yield Work(doing, share)
+        return None
 
     def _all(self) -> Iterator[Work]:
         with Job(self._interpreter, self._module) as job:

@@ -1,9 +1,10 @@
 """Before the first work: is all there that it needs, and may what is missing be installed?"""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from MedGANLogic.check import Finding, Level
-from MedGANLogic.preflight import Machine, missing, preflight
+from MedGANLogic.preflight import NEEDED, Machine, missing, preflight
 
 
 @dataclass(frozen=True)
@@ -15,10 +16,10 @@ class Readiness:
     is_ready: bool
 
 
-def readiness(machine: Machine) -> Readiness:
-    """Return whether a machine can work, or what must be asked first."""
-    findings = tuple(finding for finding in preflight(machine) if finding.level is not Level.NOTE)
-    wanted = [requirement.partition(">=")[0] for requirement in missing(machine)]
+def readiness(machine: Machine, needed: Mapping[str, str] = NEEDED) -> Readiness:
+    """Return whether a machine can do what needs these packages, or what must be asked first."""
+    findings = tuple(finding for finding in preflight(machine, needed) if finding.level is not Level.NOTE)
+    wanted = [requirement.partition(">=")[0] for requirement in missing(machine, needed)]
     wanted = (["torch"] if "torch" not in machine.packages else []) + wanted
     stopped = any(finding.level is Level.ERROR for finding in findings)
     question = f"Install {', '.join(wanted)} now? Nothing that is installed is replaced." if wanted else ""

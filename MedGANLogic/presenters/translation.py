@@ -6,7 +6,7 @@ A front end keeps ``Chosen`` (plain data, saved with a scene) and shows the ``Vi
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 from MedGANLogic.catalogue import RESEARCH_USE, Card, Model
 from MedGANLogic.check import Finding, Level
@@ -31,8 +31,9 @@ class Chosen:
 
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> "Chosen":
-        """Make a choice from plain data; what another version knew and we do not is left out."""
-        return Chosen(**{name: data[name] for name in Chosen.__dataclass_fields__ if name in data})
+        """Make a choice from plain data; what another version knew, or kept as another type, is left out."""
+        kinds = get_type_hints(Chosen)
+        return Chosen(**{name: value for name, value in data.items() if name in kinds and _is(value, kinds[name])})
 
 
 @dataclass(frozen=True)
@@ -191,18 +192,30 @@ def progressed(work: Work, event: Mapping[str, Any]) -> Work:
 
 
 def account(provenance: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return the rows of "what was done" for a table beside the result."""
-    findings = provenance.get("findings", [])
-    return [
-        ("Synthetic", provenance["use"]),
-        ("Model", f"{provenance['model']} (SHA-256 {provenance['model_sha256']})"),
-        ("Unit", str(provenance["unit"])),
-        *(("Warning", str(finding["text"])) for finding in findings),
-        *(("Pass", str(said)) for said in provenance["passes"]),
-        *((name.capitalize(), f"{provenance[name]:g}") for name in ("strength", "seed") if name in provenance),
-        ("Time", f"{provenance['seconds']:g} s"),
-        ("Software", f"MedGAN {provenance['medgan']}, torch {provenance['torch']}"),
+    """Return the rows of "what was done" for a table beside the result; what is not known has none."""
+
+    def known(name: str, words: str = "{}") -> list[str]:
+        value = provenance.get(name)
+        return [] if value is None else [words.format(value)]
+
+    rows = [
+        ("Synthetic", known("use")),
+        ("Model", [" ".join(known("model") + known("model_sha256", "(SHA-256 {})"))]),
+        ("Unit", known("unit")),
+        *(("Warning", [finding.get("text", "")]) for finding in provenance.get("findings", ())),
+        *(("Pass", [str(said)]) for said in provenance.get("passes", ())),
+        ("Strength", known("strength", "{:g}")),
+        ("Seed", known("seed")),
+        ("Time", known("seconds", "{:g} s")),
+        ("Software", [", ".join(known("medgan", "MedGAN {}") + known("torch", "torch {}"))]),
     ]
+    return [(title, text) for title, texts in rows for text in texts if text]
+
+
+def _is(value: Any, hint: Any) -> bool:
+    """Say whether a value has a type; True is no number, and a whole number may stand for any."""
+    kinds = get_args(hint) or (hint,)
+    return type(value) in kinds or (type(value) is int and float in kinds)
 
 
 def _hint(card: Card) -> str:

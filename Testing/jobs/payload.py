@@ -63,6 +63,12 @@ def stumble():
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def stumble_badly():
+    """Get over an error of the code that a launcher gives, and be killed later."""
+    tell(event="error", text="b.nii.gz is broken", code=1)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 def stop_short():
     """Raise what nobody expected."""
     raise RuntimeError("the weights do not fit")

@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -30,6 +31,14 @@ while not (events := job.poll()):
 print(events[0]["pid"], flush=True)
 time.sleep(600)
 """
+
+
+def launcher_of(place, script):
+    """Write a program that starts Python as Slicer's does."""
+    launcher = place / "launcher"
+    launcher.write_text(f"#!/bin/sh\n{script}\n")
+    launcher.chmod(0o755)
+    return launcher
 
 
 def heard(job, *arguments):
@@ -96,6 +105,25 @@ class TestEnd:
         psutil.Process(ready(job)["pid"]).kill()
         assert job.wait(timeout=10) is State.FAILED
         assert "was killed" in job.error
+
+    @pytest.mark.skipif(sys.platform == "win32", reason="the launcher is a shell script")
+    @pytest.mark.parametrize(
+        ("work", "said"),
+        [
+            ("crash", "^the work crashed or was killed, probably because the memory ran out"),
+            ("stumble_badly", "^the work crashed or was killed, probably because the memory ran out"),
+            ("refuse", "harden it first$"),
+        ],
+    )
+    def test_end_behind_slicer_s_launcher_is_said(self, work, said, environment, place):
+        """Of a child that a signal ended, PythonSlicer gives the exit code 1 and this line."""
+        script = '"{python}" "$@"; code=$?; [ $code -lt 128 ] && exit $code; echo "{says}" >&2; exit 1'
+        says = "error: [bin/./python-real] exit abnormally - Report the problem."
+        launcher = launcher_of(place, script.format(python=sys.executable, says=says))
+        with Job(launcher, "payload", environment, place) as job:
+            heard(job, work)
+            assert job.state is State.FAILED
+            assert re.search(said, job.error), job.error
 
     def test_module_that_is_not_there_is_said(self, environment, place):
         with Job(module="nowhere", environment=environment, place=place) as job:
@@ -174,10 +202,7 @@ class TestCancel:
     @pytest.mark.parametrize("launch", ['"{python}" "$@"', 'sleep 600 | "{python}" "$@"'])
     def test_child_behind_a_launcher_ends_too(self, launch, environment, place):
         """Slicer's Python is started by another program, which may keep its stdin for itself."""
-        launcher = place / "launcher"
-        launcher.write_text(f"#!/bin/sh\n{launch.format(python=sys.executable)}\n")
-        launcher.chmod(0o755)
-        with Job(launcher, "payload", environment, place) as job:
+        with Job(launcher_of(place, launch.format(python=sys.executable)), "payload", environment, place) as job:
             job.start("idle")
             child = ready(job)["pid"]
             assert cancelled(job)[0] < 2
@@ -203,6 +228,29 @@ class TestCancel:
         heard(job, "count")
         job.cancel()
         assert (job.state, job.poll()) == (State.DONE, [])
+
+    @pytest.mark.parametrize("work", ["idle", "stay_deaf"])
+    def test_child_ends_also_where_psutil_is_being_installed(self, work, job, monkeypatch):
+        monkeypatch.setitem(sys.modules, "psutil", None)
+        job.start(work)
+        said = ready(job)
+        assert cancelled(job)[0] < 2
+        monkeypatch.undo()
+        assert not lives(said["pid"])
+        # What a child that is deaf has started is out of reach without psutil.
+        if "other" in said:
+            psutil.Process(said["other"]).kill()
+
+    def test_child_ends_by_itself_even_with_a_psutil_that_is_broken(self, environment, tmp_path):
+        (tmp_path / "psutil.py").write_text("raise RuntimeError('not this version of Python')")
+        broken = {**environment, "PYTHONPATH": os.pathsep.join([str(tmp_path), environment["PYTHONPATH"]])}
+        command = [sys.executable, "-m", "payload", "swallow", tmp_path / "events"]
+        with subprocess.Popen(command, env=broken, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as child:
+            assert eventually((tmp_path / "events").exists)
+            child.stdin.close()
+            ended = eventually(lambda: child.poll() is not None, 3)
+            child.kill()
+        assert ended and child.returncode == 130
 
     @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
     @pytest.mark.parametrize("work", ["idle", "swallow"])
@@ -240,6 +288,21 @@ class TestFolder:
     def test_place_that_is_not_there_is_said(self, tmp_path):
         with pytest.raises(JobError, match="could not be made for a job"):
             Job(place=tmp_path / "nowhere")
+
+    def test_places_are_named_where_none_will_do(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(tempfile, "tempdir", None)
+        monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: [str(tmp_path / "nowhere")])
+        with pytest.raises(JobError, match=r"^a temporary folder could not be made for a job: .*nowhere"):
+            Job()
+
+    def test_folder_without_a_log_does_not_stay(self, place, monkeypatch):
+        def fail(path, *_arguments, **_more):
+            raise OSError(24, "Too many open files", str(path))
+
+        monkeypatch.setattr(Path, "open", fail)
+        with pytest.raises(JobError, match=r"log\.txt could not be made for a job: Too many open files"):
+            Job(place=place)
+        assert list(place.iterdir()) == []
 
     def test_interpreter_that_is_not_there_is_said(self, place):
         with Job("no-such-python", place=place) as job, pytest.raises(JobError, match="no-such-python could not be st"):

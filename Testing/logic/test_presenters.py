@@ -177,3 +177,38 @@ def test_titles_are_words():
     assert (task_title("mr-to-ct"), task_title("super-resolution")) == ("MR to CT", "Super resolution")
     assert (input_title("mr", MR), input_title("t2", MR)) == ("MR", "T2 (MR)")
     assert (input_title("ct", CT), input_title("planning", CT)) == ("CT (HU)", "PLANNING (CT, HU)")
+
+
+@pytest.mark.parametrize(
+    ("provenance", "rows"),
+    [
+        ({}, []),
+        ({"synthetic": True, "use": "Research use only", "modality": "MR"}, [("Synthetic", "Research use only")]),
+        ({"model": "toy", "strength": None, "findings": [{"level": "warning"}]}, [("Model", "toy")]),
+        (
+            {"seed": 12345678, "seconds": 0, "torch": "2.6"},
+            [("Seed", "12345678"), ("Time", "0 s"), ("Software", "torch 2.6")],
+        ),
+    ],
+)
+def test_account_says_only_what_is_known(provenance, rows):
+    assert account(provenance) == rows
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"strength": "x"},
+        {"strength": True},
+        {"seed": 1.5},
+        {"seed": True},
+        {"in_spite_of_errors": "no"},
+        {"device": None},
+    ],
+)
+def test_choice_of_a_wrong_type_is_left_to_us(wrong):
+    assert Chosen.from_json({"task": "sample", **wrong}) == Chosen(task="sample")
+
+
+def test_whole_number_is_a_strength():
+    assert Chosen.from_json({"strength": 1}).strength == 1

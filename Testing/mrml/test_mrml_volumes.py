@@ -17,6 +17,7 @@ from MedGANLogic.catalogue import RESEARCH_USE
 from MedGANLogic.domain import CT, MR, PET, Domain, Label, Labels
 from MedGANLogic.images import Grid, Image
 from MedGANLogic.mrml import NodeError, image_from_node, node_from_image, volume_by_slabs
+from MedGANLogic.presenters.translation import account
 
 SHAPE = (4, 5, 6)
 ORDERS = [(axes, signs) for axes in itertools.permutations(range(3)) for signs in itertools.product((1, -1), repeat=3)]
@@ -251,6 +252,7 @@ class TestResult:
     def test_says_so_even_where_its_image_says_nothing(self, scene: Any) -> None:
         node = node_from_image(Image(np.ones((1, *SHAPE)), np.eye(4), "SUV"), PET, scene, "pet")
         assert node.GetDescription() == "SYNTHETIC PT (SUV) by MedGAN, research use only"
+        assert account(mrml.provenance_of(node)) == [("Synthetic", RESEARCH_USE)]
 
     def test_lies_in_its_input_s_folder(self, scene: Any, add_volume: Any, oblique: Any) -> None:
         node = add_volume(np.zeros(SHAPE[::-1]))

@@ -167,6 +167,16 @@ def test_childs_own_words_are_the_error(begin, scene):
     assert state_of(scene) == before
 
 
+def test_error_that_nobody_expected_is_no_silent_success(begin):
+    def too_large(grid):
+        raise MemoryError("16 GiB")
+
+    translation = begin("translate", makeMask=too_large)
+    with pytest.raises(MedGANError, match="MemoryError: 16 GiB"):
+        translation.finish()
+    assert translation.state is State.FAILED
+
+
 def test_abandoning_takes_the_child_and_its_folder_away(begin):
     translation = begin("translate")
     while translation.work.doing.startswith("Handing"):

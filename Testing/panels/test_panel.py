@@ -1,6 +1,7 @@
 """The panel, clicked: what a user does, sees, and gets."""
 
 import json
+import sys
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -255,7 +256,7 @@ def test_device_is_listed_with_the_reason_for_no_gpu(panel):
     assert panel.ui.deviceReasonLabel.visible == bool(panel._devices.why_no_gpu)
 
 
-def test_result_goes_back_into_the_study_of_its_input(panel, desktop, monkeypatch, tmp_path):
+def test_result_goes_back_into_the_study_of_its_input(panel, volume, desktop, monkeypatch, tmp_path):
     pydicom = pytest.importorskip("pydicom", reason="DICOM needs medgan[dicom]")
     pytest.importorskip("highdicom", reason="DICOM needs medgan[dicom]")
     series = scan(tmp_path / "scan")
@@ -270,6 +271,9 @@ def test_result_goes_back_into_the_study_of_its_input(panel, desktop, monkeypatc
     node.SetAttribute("DICOM.instanceUIDs", " ".join(files))
     database = SimpleNamespace(fileForInstance=lambda uid: files[uid])
     monkeypatch.setattr(desktop, "dicomDatabase", database, raising=False)
+    # What is chosen by now is not what the result was made from.
+    volume("mr", "another")
+    give(panel, "mr", "another")
     click(panel.ui.exportButton)
     done(panel)
     assert panel._failure == "" and "Written" in panel.ui.exportedLabel.text
@@ -277,6 +281,19 @@ def test_result_goes_back_into_the_study_of_its_input(panel, desktop, monkeypatc
     headers = [pydicom.dcmread(next(folder.iterdir())) for folder in (written, series)]
     assert headers[0].StudyInstanceUID == headers[1].StudyInstanceUID and headers[0].Modality == "CT"
     assert read(written, "HU").grid.matches(read(series, "none").grid, tolerance_mm=0.01)
+
+
+def test_volume_that_is_removed_is_not_replaced_by_another(panel, volume, desktop):
+    set_up(panel, volume, "translate")
+    volume("mr", "another")
+    open_options(panel)
+    desktop.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "mine")
+    choose(panel.ui.outputSelector, "mine")
+    for node in (panel._state.inputNode("mr"), panel._state.replacedNode):
+        desktop.mrmlScene.RemoveNode(node)
+    assert panel._state.inputNode("mr") is None and panel._state.replacedNode is None
+    assert panel._selectors["mr"][1].currentNode() is None and panel.ui.outputSelector.currentNode() is None
+    assert "Choose a volume" in panel.ui.statusLabel.text
 
 
 def test_three_lines_in_the_console_translate_a_node(panel, volume, desktop):
@@ -296,11 +313,13 @@ def test_script_that_does_not_wait_is_called_back(panel, volume, desktop):
 def test_sample_images_are_registered_and_the_phantom_is_made_on_the_spot(panel, desktop):
     from MedGANLib import SampleImages
 
-    SampleImages.register("python")
+    SampleImages.register(sys.executable)
     sources = {source.sampleName: source for source in desktop.modules.sampleDataSources["MedGAN"]}
     assert set(sources) == {"MedGANThigh", "MedGANMRHead", "MedGANCTChest"}
     for name in ("MedGANMRHead", "MedGANCTChest"):
         assert sources[name].uris.endswith(sources[name].checksums.removeprefix("SHA256:"))
+    (node,) = sources["MedGANThigh"].customDownloader(sources["MedGANThigh"])
+    assert image_from_node(node, "none").voxels.std() > 50
 
 
 def test_ui_file_is_in_order():

@@ -384,6 +384,26 @@ class TestCTK:
         line.browse()
         assert line.currentPath == str(tmp_path) and sorted(map(str, heard)) == sorted([str(tmp_path), "True"])
 
+    def test_path_line_edit_asks_for_a_file_unless_told_otherwise(self, ctk, monkeypatch):
+        """ctkPathLineEdit.cpp: AllEntries by default, and Files among them makes it a dialog for a file to open."""
+        line = ctk.ctkPathLineEdit()
+        monkeypatch.setattr(dialogs.QFileDialog, "getOpenFileName", lambda *_: "/a/file")
+        monkeypatch.setattr(dialogs.QFileDialog, "getExistingDirectory", lambda *_: "/a/folder")
+        line.browse()
+        assert line.currentPath == "/a/file" and line.filters & ctk.ctkPathLineEdit.AllEntries
+        line.filters = line.filters & ~ctk.ctkPathLineEdit.Files
+        line.browse()
+        assert line.currentPath == "/a/folder"
+
+    def test_directory_button_has_the_working_folder_until_one_is_chosen(self, ctk, heard, tmp_path):
+        """ctkDirectoryButton.cpp: a default QDir, whose path is "."; setDirectory always tells of a selection."""
+        button = ctk.ctkDirectoryButton()
+        assert button.directory == "."
+        button.connect("directoryChanged(QString)", lambda path: heard.append("changed"))
+        button.connect("directorySelected(QString)", lambda path: heard.append("selected"))
+        button.directory = button.directory = str(tmp_path)
+        assert button.directory == str(tmp_path) and heard == ["selected", "changed", "selected"]
+
     def test_items_of_a_checkable_combo_box_are_checked(self, qt, ctk, heard):
         """ctkCheckableComboBox.h."""
         box = ctk.ctkCheckableComboBox()
@@ -473,16 +493,89 @@ class TestNodeComboBox:
         selector.removeAttribute("vtkMRMLScalarVolumeNode", "MedGAN")
         assert selector.nodeFromIndex(0) is volume and selector.nodeCount() == 1
 
-    def test_removed_node_is_chosen_no_more(self, slicer, selector, volume, heard):
+    @pytest.mark.parametrize("actions", [True, False], ids=["actions", "no actions"])
+    @pytest.mark.parametrize("none", [True, False], ids=["none", "no none"])
+    @pytest.mark.parametrize("names, removed, heir", [("ABC", "A", "B"), ("ABC", "C", "B"), ("A", "A", None)])
+    def test_removed_node_hands_the_choice_on(self, slicer, selector, heard, names, removed, heir, none, actions):
+        """qcombobox.cpp, _q_rowsRemoved: the row that follows, or the last; qMRMLNodeComboBox.cxx: never an action."""
+        nodes = {name: slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name) for name in names}
+        selector.noneEnabled, selector.addEnabled, selector.removeEnabled = none, actions, actions
+        selector.setMRMLScene(slicer.mrmlScene)
+        selector.setCurrentNode(nodes[removed])
+        selector.currentNodeChanged.connect(heard.append)
+        slicer.mrmlScene.RemoveNode(nodes[removed])
+        assert heard == [nodes.get(heir)] and selector.currentNode() is nodes.get(heir)
+        assert selector.nodeCount() == len(names) - 1
+
+    @pytest.mark.parametrize("names, removed, heir", [("ABC", 0, "B"), ("ABC", 2, "B"), ("A", 0, "")])
+    def test_combo_box_of_qt_hands_the_choice_on(self, qt, names, removed, heir):
+        """What the row above rests on."""
+        box = qt.QComboBox()
+        box.addItems(list(names))
+        box.currentIndex = removed
+        box.removeItem(removed)
+        assert box.currentText == heir
+
+    def test_another_node_s_removal_leaves_the_choice(self, slicer, selector, volume, heard):
+        """qMRMLNodeComboBox.cxx, emitNodesAboutToBeRemoved: every node of the list is told of, chosen or not."""
+        other = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "T2")
+        selector.setMRMLScene(slicer.mrmlScene)
+        selector.setCurrentNode(other)
+        selector.currentNodeChanged.connect(lambda node: heard.append("changed"))
+        selector.nodeAboutToBeRemoved.connect(heard.append)
+        slicer.mrmlScene.RemoveNode(volume)
+        assert heard == [volume] and selector.currentNode() is other
+
+    def test_removal_is_told_after_other_observers_and_before_the_node_is_gone(self, slicer, selector, volume, heard):
+        """qMRMLSceneModel.cxx, setMRMLScene: it observes NodeAboutToBeRemovedEvent with priority -10."""
+        scene = slicer.mrmlScene
+        selector.setMRMLScene(scene)
+        selector.currentNodeChanged.connect(lambda node: heard.append((node, bool(scene.IsNodePresent(volume)))))
+        tag = scene.AddObserver(scene.NodeAboutToBeRemovedEvent, lambda caller, event: heard.append("observer"))
+        scene.RemoveNode(volume)
+        scene.RemoveObserver(tag)
+        assert heard == ["observer", (None, True)]
+
+    def test_batch_of_removals_is_not_waited_for(self, slicer, selector, volume, heard):
+        """qMRMLSceneModel.cxx: only a model with lazyUpdate waits, and a combo box's has none."""
         selector.setMRMLScene(slicer.mrmlScene)
         selector.currentNodeChanged.connect(heard.append)
+        slicer.mrmlScene.StartState(slicer.mrmlScene.BatchProcessState)
         slicer.mrmlScene.RemoveNode(volume)
-        assert heard == [None] and selector.currentNode() is None
+        assert heard == [None]
+        slicer.mrmlScene.EndState(slicer.mrmlScene.BatchProcessState)
 
-    def test_closed_scene_leaves_nothing(self, slicer, selector, volume):
+    def test_closed_scene_is_told_before_observers_that_came_later(self, slicer, selector, volume, heard):
+        """qMRMLSceneModel.cxx, onMRMLSceneClosed, at EndCloseEvent; vtkObject.h: equal priorities go by age."""
+        scene = slicer.mrmlScene
+        selector.setMRMLScene(scene)
+        selector.currentNodeChanged.connect(heard.append)
+        tag = scene.AddObserver(scene.EndCloseEvent, lambda caller, event: heard.append("observer"))
+        scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "T2")
+        scene.Clear(0)
+        scene.RemoveObserver(tag)
+        assert heard == [None, "observer"] and selector.nodeCount() == 0
+
+    def test_closing_scene_has_lost_the_node_before_the_change_is_told(self, slicer, selector, volume, heard):
+        """qMRMLNodeComboBox.cxx, mrmlNodeFromIndex: the scene is asked for the row's ID."""
+        scene = slicer.mrmlScene
+        selector.setMRMLScene(scene)
+        tag = scene.AddObserver(scene.EndCloseEvent, lambda caller, event: heard.append(selector.currentNode()), 1.0)
+        selector.currentNodeChanged.connect(lambda node: heard.append("changed"))
+        scene.Clear(0)
+        scene.RemoveObserver(tag)
+        assert heard == [None, "changed"]
+
+    def test_import_takes_the_choice(self, slicer, selector, volume, heard, tmp_path):
+        """qMRMLSceneModel.cxx, onMRMLSceneImported: all rows but "None" go and come back."""
+        selector.noneEnabled = True
         selector.setMRMLScene(slicer.mrmlScene)
-        slicer.mrmlScene.Clear(0)
-        assert selector.currentNode() is None and selector.nodeCount() == 0
+        slicer.mrmlScene.SetURL(str(tmp_path / "scene.mrml"))
+        slicer.mrmlScene.Commit()
+        selector.setCurrentNode(volume)
+        selector.currentNodeChanged.connect(heard.append)
+        slicer.mrmlScene.Import()
+        assert heard == [None] and selector.nodeCount() == 2
 
     def test_renamed_node_is_shown_by_its_new_name(self, slicer, selector, volume):
         selector.setMRMLScene(slicer.mrmlScene)

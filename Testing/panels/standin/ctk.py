@@ -324,10 +324,13 @@ class ctkPathLineEdit(QtWidgets.QWidget):
         Dirs = 0x1
         Files = 0x2
         Drives = 0x4
+        AllEntries = 0x7
         Readable = 0x10
         Writable = 0x20
         Executable = 0x40
         Hidden = 0x100
+        NoDot = 0x2000
+        NoDotDot = 0x4000
 
     currentPathChanged = Signal(str)
     validInputChanged = Signal(bool)
@@ -354,7 +357,9 @@ class ctkPathLineEdit(QtWidgets.QWidget):
         self.currentPathChanged.emit(path)
 
     currentPath = Property(str, lambda self: self._line.currentText(), lambda self, path: self.setCurrentPath(path))
-    filters, setFilters = stored(int, "filters", 0x7)
+    filters, setFilters = stored(
+        int, "filters", int(Filter.AllEntries | Filter.NoDot | Filter.NoDotDot | Filter.Readable | Filter.Executable)
+    )
     label, setLabel = stored(str, "label", "")
     nameFilters, setNameFilters = stored("QStringList", "nameFilters", [])
     settingKey, setSettingKey = stored(str, "settingKey", "")
@@ -399,22 +404,28 @@ class ctkDirectoryButton(QtWidgets.QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self._button)
         self._button.clicked.connect(self.browse)
+        self._directory = QtCore.QDir()
+        self._button.setText(self._directory.absolutePath())
 
-    directory = Property(str, lambda self: self._button.text(), lambda self, path: self.setDirectory(path))
+    directory = Property(str, lambda self: self._directory.path(), lambda self, path: self.setDirectory(path))
     caption, setCaption = stored(str, "caption", "")
 
     def setDirectory(self, path):
-        """Set the folder."""
-        if path != self._button.text():
-            self._button.setText(path)
-            self.directoryChanged.emit(path)
+        """Set the folder, from now on an absolute path; the signal of a selection comes in any case."""
+        chosen = QtCore.QDir(path)
+        changed = chosen != self._directory
+        if changed:
+            self._directory.setPath(chosen.absolutePath())
+            self._button.setText(chosen.absolutePath())
+        self.directorySelected.emit(chosen.absolutePath())
+        if changed:
+            self.directoryChanged.emit(chosen.absolutePath())
 
     def browse(self):
         """Ask for a folder."""
         path = dialogs.QFileDialog.getExistingDirectory(self, self.caption)
         if path:
             self.setDirectory(path)
-            self.directorySelected.emit(path)
 
 
 class ctkFittedTextBrowser(QtWidgets.QTextBrowser):

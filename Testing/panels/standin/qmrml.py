@@ -13,7 +13,14 @@ from PySide6.QtCore import Property, Signal
 from . import dialogs
 from .ctk import stored
 
-_SCENE_EVENTS = ("NodeAddedEvent", "NodeRemovedEvent", "EndBatchProcessEvent", "EndCloseEvent")
+#: What a list of nodes does at which event of its scene, and with what priority (qMRMLSceneModel.cxx, setMRMLScene).
+_SCENE_EVENTS = {
+    slicer.vtkMRMLScene.NodeAddedEvent: ("_node_added", 10.0),
+    slicer.vtkMRMLScene.NodeAboutToBeRemovedEvent: ("_node_about_to_be_removed", -10.0),
+    slicer.vtkMRMLScene.EndImportEvent: ("_start_again", 0.0),
+    slicer.vtkMRMLScene.EndCloseEvent: ("_start_again", 0.0),
+}
+_EVENTS_OF_A_NODE = (slicer.vtkMRMLScene.NodeAddedEvent, slicer.vtkMRMLScene.NodeAboutToBeRemovedEvent)
 
 
 class Observer:
@@ -24,17 +31,19 @@ class Observer:
         self._tags = []
         widget.destroyed.connect(self.stop)
 
-    def watch(self, thing, event, method):
-        """Call the named method of the widget at an event."""
+    def watch(self, thing, event, method, priority=0.0):
+        """Call the named method of the widget at an event, with the node if it is one of a scene about a node."""
 
         find = self._widget
 
-        def call(caller, _event):
+        def call(caller, _event, *node):
             widget = find()
             if widget is not None and shiboken6.isValid(widget):
-                getattr(widget, method)()
+                getattr(widget, method)(*node)
 
-        self._tags.append((thing, thing.AddObserver(event, call)))
+        if event in _EVENTS_OF_A_NODE:
+            call.CallDataType = vtk.VTK_OBJECT
+        self._tags.append((thing, thing.AddObserver(event, call, priority)))
 
     def stop(self):
         """Watch nothing any more."""
@@ -66,7 +75,8 @@ class qMRMLWidget(QtWidgets.QWidget):
 class qMRMLNodeComboBox(qMRMLWidget):
     """The nodes of some types, with "None" and with items to create, rename and delete one.
 
-    Disabled until it has a scene. Without ``noneEnabled`` the first node is chosen as soon as there is one.
+    Disabled until it has a scene. Without ``noneEnabled`` the first node is chosen as soon as there is one. When the
+    current node is removed from the scene, Qt chooses another, and does not ask whether that one is wanted.
     """
 
     currentNodeChanged = Signal((object,), (bool,))
@@ -78,7 +88,8 @@ class qMRMLNodeComboBox(qMRMLWidget):
 
     def __init__(self, parent=None):
         super().__init__(parent)
-        self._observer = Observer(self)
+        self._scene_observer = Observer(self)
+        self._node_observer = Observer(self)
         self._attributes = []
         self._current = None
         self._nodes = []
@@ -93,20 +104,40 @@ class qMRMLNodeComboBox(qMRMLWidget):
     def _refill(self):
         """Show what the scene holds now."""
         scene = self._scene
-        if scene is not None and scene.IsBatchProcessing():
-            return
         everything = [scene.GetNthNode(index) for index in range(scene.GetNumberOfNodes())] if scene else []
-        before, self._nodes = self._nodes, [node for node in everything if self._fits(node)]
-        self._observer.stop()
-        for event in _SCENE_EVENTS if scene else ():
-            self._observer.watch(scene, getattr(slicer.vtkMRMLScene, event), "_refill")
-        for node in self._nodes:
-            self._observer.watch(node, vtk.vtkCommand.ModifiedEvent, "_rename")
+        self._list([node for node in everything if self._fits(node)], self._current)
+
+    def _list(self, nodes, current):
+        """Show these nodes, and choose one of them."""
+        before, self._nodes = self._nodes, nodes
+        self._node_observer.stop()
+        for node in nodes:
+            self._node_observer.watch(node, vtk.vtkCommand.ModifiedEvent, "_rename")
         self._fill()
-        for node in self._nodes:
+        for node in nodes:
             if not any(node is known for known in before):
                 self.nodeAdded.emit(node)
-        self._choose(self._current if any(node is self._current for node in self._nodes) else None, automatic=True)
+        self._choose(current, automatic=True)
+
+    def _node_added(self, node):
+        # Until the end of an import, the IDs of its nodes are not final.
+        if not (self._scene.IsImporting() or self._scene.IsClosing()) and self._fits(node):
+            self._list([*self._nodes, node], self._current)
+
+    def _node_about_to_be_removed(self, node):
+        # The row that comes into the place of the current one is the next choice, or the last row; never an action.
+        row = self._row_of(node)
+        if self._scene.IsClosing() or row < 0:
+            return
+        self.nodeAboutToBeRemoved.emit(node)
+        rest = [known for known in self._nodes if known is not node]
+        heir = rest[min(row - self.noneEnabled, len(rest) - 1)] if rest else None
+        self._list(rest, heir if node is self._current else self._current)
+
+    def _start_again(self):
+        # All rows go, and with them the choice, before those of the scene come.
+        self._list([], None)
+        self._refill()
 
     def _fill(self):
         self._combo.blockSignals(True)
@@ -160,10 +191,10 @@ class qMRMLNodeComboBox(qMRMLWidget):
 
     def _choose(self, node, automatic=False):
         """Make a node the current one and tell; the first one, where nobody chose and something has to be."""
-        if node is None and automatic and not self.noneEnabled and self._nodes:
-            node = self._nodes[0]
         if node is not None and self._row_of(node) < 0:
             node = None
+        if node is None and automatic and not self.noneEnabled and self._nodes:
+            node = self._nodes[0]
         changed = node is not self._current
         self._current = node
         if changed:
@@ -206,14 +237,20 @@ class qMRMLNodeComboBox(qMRMLWidget):
     )
     currentNodeID = Property(
         str,
-        lambda self: self._current.GetID() if self._current is not None else "",
+        lambda self: node.GetID() if (node := self.currentNode()) is not None else "",
         lambda self, node_id: self.setCurrentNodeID(node_id),
     )
 
     def setMRMLScene(self, scene):
         """Set the scene; None empties and disables the widget."""
+        if scene is self._scene:
+            return
         super().setMRMLScene(scene)
         self.setEnabled(scene is not None)
+        # Once: what observes the scene later than this widget hears of an event later, if their priorities are equal.
+        self._scene_observer.stop()
+        for event, (method, priority) in _SCENE_EVENTS.items() if scene else ():
+            self._scene_observer.watch(scene, event, method, priority)
         self._refill()
 
     def addAttribute(self, kind, name, value=None):
@@ -227,8 +264,9 @@ class qMRMLNodeComboBox(qMRMLWidget):
         self._refill()
 
     def currentNode(self):
-        """Return the chosen node, or None."""
-        return self._current
+        """Return the chosen node, or None; also None while the scene closes and has lost it."""
+        held = self._scene is not None and self._scene.IsNodePresent(self._current)
+        return self._current if held else None
 
     def setCurrentNode(self, node):
         """Choose a node (or an ID); None, or one that is not in the list, chooses none."""
@@ -259,9 +297,7 @@ class qMRMLNodeComboBox(qMRMLWidget):
 
     def removeCurrentNode(self):
         """Remove the chosen node from the scene."""
-        node = self._current
-        self.nodeAboutToBeRemoved.emit(node)
-        self._scene.RemoveNode(node)
+        self._scene.RemoveNode(self._current)
 
     def renameCurrentNode(self):
         """Ask for a new name."""
