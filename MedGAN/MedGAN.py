@@ -17,7 +17,6 @@ if importlib.util.find_spec("MedGANLogic") is None:
 
 import qt
 import slicer
-import vtk
 from MedGANLib import SampleImages
 from MedGANLib.DicomExport import DicomExport, folderName, sourceFiles
 from MedGANLib.NodeTranslation import NodeTranslation
@@ -133,7 +132,7 @@ class MedGANWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._failure = self._exported = ""
         self._devices, self._asking = Devices(), None
         self._readiness = None
-        self._isLeaving = False
+        self._isChanging = False
         self._needed = NEEDED
         self._given = {}
         self._selectors = {}
@@ -149,8 +148,9 @@ class MedGANWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self._onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self._onSceneChanged)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndBatchProcessEvent, self._onSceneChanged)
-        # Before the selectors hear of it: they go on to another node, which nobody chose.
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.NodeAboutToBeRemovedEvent, self._onLeaving, priority=1.0)
+        # Before the selectors hear of it: they go on to another node, or to none, which nobody chose.
+        for event in (slicer.mrmlScene.NodeAboutToBeRemovedEvent, slicer.mrmlScene.StartBatchProcessEvent):
+            self.addObserver(slicer.mrmlScene, event, self._onSceneChanging, priority=1.0)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.NodeRemovedEvent, self._onSceneChanged)
         self._onSceneChanged()
 
@@ -199,18 +199,18 @@ class MedGANWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._choose(model=self.ui.modelSelector.currentData, in_spite_of_errors=False, strength=None)
 
     def _onInput(self, role, node):
-        if self._state is None or self._isLeaving:
+        if self._state is None or self._isChanging:
             return
         self._state.setInputNode(role, node)
         self._choose(in_spite_of_errors=False)
 
     def _onOutput(self, node):
-        if self._state is None or self._isLeaving:
+        if self._state is None or self._isChanging:
             return
         self._state.replacedNode = node
 
     def _onMask(self, node):
-        if self._state is None or self._isLeaving:
+        if self._state is None or self._isChanging:
             return
         self._state.maskNode = node
         self._show()
@@ -351,9 +351,8 @@ class MedGANWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._asking = Command("", childInterpreter(), "devices")
             self._timer.start()
 
-    @vtk.calldata_type(vtk.VTK_OBJECT)
-    def _onLeaving(self, _caller=None, _event=None, _node=None):
-        self._isLeaving = True
+    def _onSceneChanging(self, _caller=None, _event=None):
+        self._isChanging = True
 
     def _onSceneStartClose(self, _caller=None, _event=None):
         self._abandon()
@@ -362,7 +361,7 @@ class MedGANWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def _onSceneChanged(self, _caller=None, _event=None):
         if slicer.mrmlScene.IsClosing() or slicer.mrmlScene.IsBatchProcessing():
             return
-        self._isLeaving = False
+        self._isChanging = False
         self._state = PanelState(self.logic.getParameterNode())
         self._show()
 
