@@ -15,6 +15,7 @@ from pathlib import Path
 if importlib.util.find_spec("MedGANLogic") is None:
     sys.path.append(str(Path(__file__).resolve().parents[1]))
 
+import ctk
 import qt
 import slicer
 from MedGANLib import SampleImages
@@ -140,6 +141,8 @@ class MedGANWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         panel.setMRMLScene(slicer.mrmlScene)
         self.layout.addWidget(panel)
         self.ui = slicer.util.childWidgetVariables(panel)
+        # A folder, not a file.
+        self.ui.wheelsPath.filters = ctk.ctkPathLineEdit.Dirs | ctk.ctkPathLineEdit.Readable
         self.ui.dicomFolderButton.directory = str(Path.home())
         self._timer = qt.QTimer()
         self._timer.interval = _POLL_MILLISECONDS
