@@ -251,12 +251,12 @@ class MedGANWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._onFade(self.ui.fadeSlider.value)
 
     def _onInstall(self):
-        """Install torch by its own extension, which asks for itself, and the rest in a child process."""
-        self._failure = self._withoutTorch()
+        """Install torch by its own extension, which asks for itself, and the rest (or all, from wheels) in a child."""
+        wheels = self.ui.wheelsPath.currentPath
+        self._failure = "" if wheels else self._withoutTorch()
         if self._failure:
             self._show()
             return
-        wheels = self.ui.wheelsPath.currentPath
         more = [*(["--wheels", wheels] if wheels else []), *(["--dicom"] if self._needed is NEEDED_FOR_DICOM else [])]
         module = "MedGANLogic.install"
         self._begin(lambda: Command(_("Installing"), childInterpreter(), *more, module=module), self._onInstalled)

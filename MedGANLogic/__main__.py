@@ -146,6 +146,19 @@ def _devices(options: argparse.Namespace) -> int:
     return 0
 
 
+def _preflight(options: argparse.Namespace) -> int:
+    from MedGANLogic.check import Level
+    from MedGANLogic.preflight import Machine, preflight
+
+    findings = preflight(Machine.this())
+    if options.json:
+        print(json.dumps([finding.to_json() for finding in findings], indent=2))
+    else:
+        for finding in findings:
+            print(f"{finding.level.name.lower()}: {finding.text}")
+    return 1 if any(finding.level is Level.ERROR for finding in findings) else 0
+
+
 def _check(options: argparse.Namespace) -> int:
     from MedGANLogic.check import Level, check
     from MedGANLogic.images import read
@@ -447,6 +460,8 @@ def _parser() -> argparse.ArgumentParser:
     one = verb("devices", _devices, "list where networks can run on this machine, and why on no GPU")
     one.add_argument("--events", metavar="FILE", help="append the result as a line of JSON")
     as_json(one)
+
+    as_json(verb("preflight", _preflight, "say what this machine has and lacks for the work"))
 
     one = verb("check", _check, "say whether an image fits a model, before any work")
     model(one)

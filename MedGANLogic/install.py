@@ -1,7 +1,7 @@
 """Install what is missing, in a child process: ``python -m MedGANLogic.install --events FILE``.
 
 pip works under constraints that keep everything which is there; where that cannot be, nothing is installed and pip's
-own reason is said. torch, numpy and SimpleITK are never installed.
+own reason is said. numpy and SimpleITK are never installed, torch only from a folder of wheels.
 """
 
 import argparse
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from MedGANLogic.child import run
-from MedGANLogic.preflight import NEEDED, NEEDED_FOR_DICOM, Machine, constraints, missing, pip_arguments
+from MedGANLogic.preflight import NEEDED, NEEDED_FOR_DICOM, OLDEST_TORCH, Machine, constraints, missing, pip_arguments
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -25,6 +25,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     machine = Machine.this()
     wanted = missing(machine, NEEDED_FOR_DICOM if options.dicom else NEEDED)
+    if options.wheels and "torch" not in machine.packages:
+        # The PyTorch extension needs the internet; who names a folder has none.
+        wanted.append(f"torch>={OLDEST_TORCH}")
     reason = _pip(wanted, constraints(machine, wanted), options.wheels) if wanted else ""
     event = {"event": "error", "text": reason, "code": 1} if reason else {"event": "result", "installed": wanted}
     with options.events.open("a", encoding="utf-8") as stream:

@@ -1,7 +1,8 @@
 """Can this machine do the work? One plain sentence per finding, before anything is installed or run.
 
-Nothing that may be missing is imported: packages are known by their metadata. torch, numpy and SimpleITK are never
-installed by us: torch comes from Slicer's PyTorch extension (or the user), the others with Slicer.
+Nothing that may be missing is imported: packages are known by their metadata. torch, numpy and SimpleITK are no
+requirements of ours: torch comes from Slicer's PyTorch extension, or from the folder of wheels that a user names where
+there is no internet; the others come with Slicer.
 """
 
 import os
@@ -22,7 +23,7 @@ NEEDED: Mapping[str, str] = {"psutil": "5.9", "safetensors": "0.5", "tqdm": "4.6
 #: What writing DICOM needs besides.
 NEEDED_FOR_DICOM: Mapping[str, str] = {**NEEDED, "highdicom": "0.26", "pydicom": "3.0"}
 
-#: What is there before us and stays as it is.
+#: What comes before us and stays as it is.
 GIVEN = ("torch", "numpy", "SimpleITK")
 
 #: The oldest torch that prediction works with.
@@ -71,6 +72,7 @@ def preflight(machine: Machine, needed: Mapping[str, str] = NEEDED) -> list[Find
     found = [
         *_platform(machine),
         *_torch(machine),
+        *_monai(machine),
         *_small_packages(machine, needed),
         *_room(machine),
         *_accelerator(machine),
@@ -112,7 +114,14 @@ def _torch(machine: Machine) -> list[Finding]:
         return [Finding(Level.WARNING, "torch is not installed: the PyTorch extension installs it (up to 3 GB)")]
     if _numbers(found) < _numbers(OLDEST_TORCH):
         return [Finding(Level.ERROR, f"torch {found} is too old: MedGAN needs {OLDEST_TORCH} and replaces none itself")]
-    return []
+    return [Finding(Level.NOTE, f"torch {found} is there, in {machine.site_packages}")]
+
+
+def _monai(machine: Machine) -> list[Finding]:
+    found = machine.packages.get("monai")
+    if found is not None:
+        return [Finding(Level.NOTE, f"MONAI {found} is there")]
+    return [Finding(Level.NOTE, "MONAI is not installed: only training and models with networks of MONAI's need it")]
 
 
 def _small_packages(machine: Machine, needed: Mapping[str, str]) -> list[Finding]:

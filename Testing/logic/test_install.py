@@ -60,7 +60,7 @@ def test_conflict_installs_nothing_and_a_fitting_folder_replaces_nothing(bare, t
     folders = {name: tmp_path / name for name in ("conflict", "fitting")}
     for folder in folders.values():
         folder.mkdir()
-        for name, version in (("psutil", "7.0"), ("safetensors", "0.6"), ("numpy", "99.0")):
+        for name, version in (("psutil", "7.0"), ("safetensors", "0.6"), ("numpy", "99.0"), ("torch", "2.10.0")):
             wheel(folder, name, version)
     wheel(folders["conflict"], "tqdm", "4.70", ["numpy>=99"])
     wheel(folders["fitting"], "tqdm", "4.70")
@@ -70,5 +70,5 @@ def test_conflict_installs_nothing_and_a_fitting_folder_replaces_nothing(bare, t
     assert installed(bare) == before
     state, error, log = install(bare, folders["fitting"])
     assert (state, error) == (State.DONE, ""), log
-    assert installed(bare) == {**before, "psutil": "7.0", "safetensors": "0.6", "tqdm": "4.70"}
+    assert installed(bare) == {**before, "psutil": "7.0", "safetensors": "0.6", "tqdm": "4.70", "torch": "2.10.0"}
     assert "http" not in log

@@ -29,7 +29,7 @@ def without(*names):
 
 
 def test_machine_that_is_ready_has_nothing_against_it():
-    assert preflight(READY) == [] and missing(READY) == []
+    assert {finding.level for finding in preflight(READY)} == {Level.NOTE} and missing(READY) == []
 
 
 def test_this_machine_can_run_the_suite():
@@ -50,15 +50,20 @@ def test_this_machine_can_run_the_suite():
         ({"packages": without("torch"), "free_disk_bytes": 1 << 30}, Level.ERROR, "1.0 GB of disk"),
         ({"memory_bytes": 2 << 30}, Level.WARNING, "2.0 GB of memory"),
         ({"gpu": ""}, Level.NOTE, "CPU"),
+        ({}, Level.NOTE, "torch 2.10.0 is there, in /opt/Slicer"),
+        ({}, Level.NOTE, "MONAI is not installed"),
+        ({"packages": {**READY.packages, "monai": "1.6.0"}}, Level.NOTE, "MONAI 1.6.0"),
     ],
 )
 def test_each_finding_is_one_sentence_with_what_to_do(changes, level, said):
-    grave = preflight(replace(READY, **changes))[0]
-    assert grave.level is level and said in grave.text and "\n" not in grave.text
+    found = preflight(replace(READY, **changes))
+    assert [finding for finding in found if finding.level is level and said in finding.text]
+    assert all("\n" not in finding.text for finding in found)
+    assert found == sorted(found, key=lambda finding: -finding.level)
 
 
 def test_mac_of_today_is_fine():
-    assert preflight(replace(READY, system="Darwin", processor="arm64")) == []
+    assert {finding.level for finding in preflight(replace(READY, system="Darwin", processor="arm64"))} == {Level.NOTE}
 
 
 @pytest.mark.parametrize(
