@@ -190,10 +190,11 @@ class Image:
         Points beyond the first and last voxel centres but inside the voxels' box take the edge's value (a finer grid
         over the same box needs it); points outside of the box take ``outside``.
         """
-        import SimpleITK as sitk
-
         if self.grid.matches(grid, tolerance_mm=1e-6):
             return replace(self, affine=grid.affine)
+        # Not before: a packed cohort trains, and validates on its own grid, where there is no SimpleITK.
+        import SimpleITK as sitk
+
         reference = _sitk_frame(grid)
         channels = []
         for channel in self.voxels:

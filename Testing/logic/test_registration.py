@@ -45,7 +45,8 @@ def test_what_lies_outside_of_the_image_is_not_seen():
     half = replace(image, voxels=image.voxels[:, :28])
     _, seen = registered(half, image, image.grid, CT)
     assert seen[:26].mean() > 0.7
-    assert not seen[32:].any()
+    # What is smooth over 3 mm draws the edge out by some millimetres, and no further.
+    assert not seen[37:].any()
 
 
 def test_only_what_is_believed_pulls():

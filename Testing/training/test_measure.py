@@ -96,6 +96,9 @@ def test_aligning_moves_no_test_subject(trained, toy_table, study_file, tmp_path
     assert packed_study(tmp_path / "aligned.zip") == packed_study(tmp_path / "rigid.zip")
     assert [case.subject for case in aligned] == [case.subject for case in rigid]
     for before, after in zip(rigid, aligned, strict=True):
-        assert np.array_equal(before.volumes["mr"], after.volumes["mr"])
+        # Stored in steps of the noise where both show body, which moves with the target: equal to a step.
+        values = [case.in_unit("mr", case.volumes["mr"]) for case in (before, after)]
+        assert np.allclose(*values, atol=max(before.slopes["mr"], after.slopes["mr"]))
         if before.part == "test":
+            assert np.array_equal(before.volumes["mr"], after.volumes["mr"])
             assert np.array_equal(before.volumes["ct"], after.volumes["ct"])
