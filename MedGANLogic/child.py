@@ -16,6 +16,7 @@ from MedGANLogic.jobs import family, kill
 # The parent kills half a second later: what ends by itself leaves nothing half-written.
 _GRACE_SECONDS = 1.0
 _CANCELLED = 130
+_POLITENESS = 5
 
 
 def run(work: Callable[[], int]) -> NoReturn:
@@ -24,6 +25,9 @@ def run(work: Callable[[], int]) -> NoReturn:
     The main thread is interrupted as by Ctrl-C, so that it takes away what is half-written. What has not ended after a
     second is ended, with all that it started.
     """
+    if hasattr(os, "nice"):
+        # Whoever waits in front of a screen comes first.
+        os.nice(_POLITENESS)
     # A process in the background may have been told to ignore it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     held = os.dup(0)

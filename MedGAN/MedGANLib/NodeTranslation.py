@@ -13,6 +13,8 @@ from MedGANLogic.jobs import Job
 from MedGANLogic.mrml import NodeError, grid_of, image_from_node, segmentation_by_slabs, volume_by_slabs
 from MedGANLogic.presenters.translation import Chosen, Work, arguments
 
+_BRINGING_IN = "Bringing the result into the scene"
+
 
 class NodeTranslation(Task):
     """One translation: voxels out, a child process, voxels in.
@@ -75,6 +77,7 @@ class NodeTranslation(Task):
 
     def _bringIn(self, output: Path) -> Iterator[Work]:
         target = next(iter(self.model.card.targets.values()))
+        yield Work(_BRINGING_IN, 0.0)
         image = read(output, target.unit)
         beside = next(iter(self.inputNodes.values()), None)
         account = self.provenance
@@ -82,7 +85,7 @@ class NodeTranslation(Task):
             steps = segmentation_by_slabs(image, target.window, self.scene, self.outputName, beside, account)
         else:
             steps = volume_by_slabs(image, target, self.scene, self.outputName, beside, account)
-        node = yield from self._inShort("Bringing the result into the scene", steps)
+        node = yield from self._inShort(_BRINGING_IN, steps)
         if node is not None:
             self.outputNode = self._replaced(node)
 
