@@ -443,6 +443,7 @@ class MedGANWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         # A bar from 0 to 0 moves by itself: nobody knows yet how long it takes.
         self.ui.progressBar.maximum = 0 if seen.share is None else 1000
         self.ui.progressBar.value = int(1000 * (seen.share or 0))
+        self.ui.progressBar.format = seen.progress
         failed = self._failure and not seen.is_locked
         text = html.escape(self._failure[:1].upper() + self._failure[1:] if failed else seen.says)
         _say(self.ui.statusLabel, f'<span style="color: {_COLOURS[Level.ERROR]}">{text}</span>' if failed else text)
@@ -531,7 +532,9 @@ def _segments(node):
 
 
 def _say(label, text):
-    label.text = text
+    # A label whose text is set lays the whole panel out again.
+    if label.text != text:
+        label.text = text
     label.visible = bool(text)
 
 

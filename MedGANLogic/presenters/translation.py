@@ -109,6 +109,7 @@ class View:
     may_press: bool
     says: str
     share: float | None
+    progress: str
     is_locked: bool
 
 
@@ -158,6 +159,7 @@ def view(
         may_press=not work.cancelling if work else not reason,
         says=_doing(work) if work else reason or RESEARCH_USE,
         share=work.share if work else None,
+        progress=_progress(work) if work else "",
         is_locked=work is not None,
     )
 
@@ -243,6 +245,7 @@ _WITHOUT_MODEL = View(
     may_press=False,
     says="No models are installed: train one, or name their folder in MEDGAN_BUNDLES.",
     share=None,
+    progress="",
     is_locked=False,
 )
 
@@ -276,11 +279,14 @@ def _output_name(card: Card, given: Mapping[str, Given], target: Domain) -> str:
 
 
 def _doing(work: Work) -> str:
-    if work.cancelling:
-        return "Cancelling …"
-    share = "" if work.share is None else f", {work.share:.0%}"
-    left = "" if work.seconds_left is None else f", {_duration(work.seconds_left)} left"
-    return f"{work.doing}{share}{left}"
+    return "Cancelling …" if work.cancelling else work.doing
+
+
+def _progress(work: Work) -> str:
+    """Say how far it is: apart from what is being done, so that only a bar's text changes while it runs."""
+    share = [] if work.share is None else [f"{work.share:.0%}"]
+    left = [] if work.seconds_left is None else [f"{_duration(work.seconds_left)} left"]
+    return ", ".join(share + left)
 
 
 def _duration(seconds: float) -> str:

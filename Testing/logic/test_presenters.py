@@ -100,7 +100,7 @@ def test_apply_becomes_cancel_and_nothing_can_be_changed_meanwhile():
     work = progressed(Work("Translating T1"), {"event": "progress", "done": 3, "total": 12, "seconds_left": 200.0})
     seen = view(ALL, choosing("translate"), filled("translate"), work)
     assert (seen.button, seen.may_press, seen.is_locked) == ("Cancel", True, True)
-    assert (seen.share, seen.says) == (0.25, "Translating T1, 25%, 3 min left")
+    assert (seen.share, seen.says, seen.progress) == (0.25, "Translating T1", "25%, 3 min left")
     seen = view(ALL, choosing("translate"), filled("translate"), replace(work, cancelling=True))
     assert (seen.button, seen.may_press, seen.says) == ("Cancel", False, "Cancelling …")
 

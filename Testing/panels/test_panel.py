@@ -115,7 +115,6 @@ def test_cancel_leaves_the_scene_as_it_was(panel, volume, desktop):
     apply(panel)
     wait_until(lambda: panel._task.work.doing.startswith("Translating"), 30)
     click(panel.ui.applyButton)
-    assert not panel.ui.applyButton.enabled and "Cancelling" in panel.ui.statusLabel.text
     wait_until(lambda: panel._task is None, 5)
     assert names(desktop) == before and panel.ui.applyButton.text == "Apply" and panel.ui.applyButton.enabled
 
