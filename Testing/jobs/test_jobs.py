@@ -354,9 +354,13 @@ class TestFrontEnds:
         asyncio.run(work())
         assert job.state is State.CANCELLED
 
-    def test_qt_timer_polls_without_holding_up_its_event_loop(self, job):
+    def test_qt_timer_polls_without_holding_up_its_event_loop(self, job, monkeypatch):
         core = pytest.importorskip("PySide6.QtCore", reason="PySide6 is not installed")
-        app = core.QCoreApplication.instance() or core.QCoreApplication([])
+        widgets = pytest.importorskip("PySide6.QtWidgets", reason="PySide6 is not installed")
+        monkeypatch.setenv("QT_QPA_PLATFORM", "offscreen")
+        # One for the whole process, and for widgets: the panels' tests may come after this one.
+        app = widgets.QApplication.instance() or widgets.QApplication([])
+        type(self).application = app
         events, looks = [], []
 
         def look():
