@@ -8,12 +8,21 @@ TRANSPOSED: dict[int, type[nn.ConvTranspose2d] | type[nn.ConvTranspose3d]] = {
     3: nn.ConvTranspose3d,
 }
 BATCH_NORM: dict[int, type[nn.BatchNorm2d] | type[nn.BatchNorm3d]] = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
+INSTANCE_NORM: dict[int, type[nn.InstanceNorm2d] | type[nn.InstanceNorm3d]] = {
+    2: nn.InstanceNorm2d,
+    3: nn.InstanceNorm3d,
+}
+MAX_POOL: dict[int, type[nn.MaxPool2d] | type[nn.MaxPool3d]] = {2: nn.MaxPool2d, 3: nn.MaxPool3d}
+AVERAGE_POOL: dict[int, type[nn.AvgPool2d] | type[nn.AvgPool3d]] = {2: nn.AvgPool2d, 3: nn.AvgPool3d}
 
 
 def initialise(network: nn.Module, deviation: float = 0.02) -> None:
-    """Draw weights as pix2pix does: N(0, .02) for convolutions, N(1, .02) for norms, biases 0 (arXiv:1611.07004)."""
+    """Draw weights as pix2pix and DCGAN do (arXiv:1611.07004, arXiv:1511.06434).
+
+    N(0, .02) for convolutions and linear layers, N(1, .02) for batch norms, biases 0.
+    """
     for module in network.modules():
-        if isinstance(module, nn.Conv2d | nn.Conv3d | nn.ConvTranspose2d | nn.ConvTranspose3d):
+        if isinstance(module, nn.Conv2d | nn.Conv3d | nn.ConvTranspose2d | nn.ConvTranspose3d | nn.Linear):
             nn.init.normal_(module.weight, 0.0, deviation)
         elif isinstance(module, nn.BatchNorm2d | nn.BatchNorm3d):
             nn.init.normal_(module.weight, 1.0, deviation)

@@ -206,10 +206,19 @@ def _field(kind):
     if _is_node(kind):
         return _Node(kind)
     if typing.get_origin(kind) is typing.Union:
-        return _Union([_field(typing.get_args(typing.Annotated[arg, 0])[0]) for arg in typing.get_args(kind)])
+        return _Union([_field(_parts(arg)[0]) for arg in typing.get_args(kind)])
     if kind in (bool, int, float, str) or (isinstance(kind, type) and issubclass(kind, enum.Enum | pathlib.PurePath)):
         return _Plain(kind)
     raise TypeError(f"Unable to create serializer for type: {kind}")
+
+
+def _parts(kind):
+    """Return a type and its annotations.
+
+    Not by way of ``Annotated[kind, 0]``: typing remembers such types by equality, and ``int | None`` equals
+    ``Optional[int]``.
+    """
+    return typing.get_args(kind) if typing.get_origin(kind) is typing.Annotated else (kind,)
 
 
 class _Parameter:
@@ -217,7 +226,7 @@ class _Parameter:
 
     def __init__(self, annotated, assigned):
         self.unalteredType = annotated
-        self.kind, *self.annotations = typing.get_args(typing.Annotated[annotated, None])[:-1]
+        self.kind, *self.annotations = _parts(annotated)
         self.field = _field(self.kind)
         defaults = [item for item in self.annotations if isinstance(item, Default)]
         self.default = assigned or (defaults[0] if defaults else Default(self.field.default()))
