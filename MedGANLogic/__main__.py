@@ -107,22 +107,14 @@ def _model_text(model: Model) -> str:
 
 def _recipes(options: argparse.Namespace) -> int:
     from MedGANLogic import recipes
-    from MedGANLogic.domain import CT, MR
-    from MedGANLogic.recipe import build
-    from MedGANLogic.study import Study
 
-    # A study as small as can be: it is only made to read what the recipe says of itself.
-    study = Study({"mr": MR}, {"ct": CT}, changes={"width": 4})
-    listed = []
-    for name in recipes.names():
-        recipe = build(recipes.load(name), study)
-        departures = [text for text in recipe.departures if not text.startswith("width ")]
-        listed.append({"name": name, "title": recipe.title, "source": recipe.source, "departures": departures})
+    listed = [recipes.described(name) for name in recipes.names()]
     if options.json:
         print(json.dumps(listed, indent=2))
         return 0
     for entry in listed:
         print(f"{entry['name']:<18} {entry['title']}  [{entry['source']}]")
+        print(f"{'':<18} {entry['task']}; needs {', '.join(entry['needs'])}")
         for departure in entry["departures"]:
             print(f"{'':<18}   - {departure}")
     return 0
@@ -264,7 +256,13 @@ def _sample(options: argparse.Namespace) -> int:
     reporter = Reporter("drawing", options)
     try:
         provenance = sample_file(
-            open_bundle(catalogue.find(options.model)), options.output, options.seed, options.device, reporter
+            open_bundle(catalogue.find(options.model)),
+            options.output,
+            options.seed,
+            options.n,
+            dict(options.choices),
+            options.device,
+            reporter,
         )
     finally:
         reporter.close()
@@ -300,7 +298,8 @@ def _packed(options: argparse.Namespace, study: Any, out: Path, made: Any) -> An
     """Pack the table of ``--cohort`` for a study, showing how far it is; return the table's rows."""
     from MedGANLogic.cohort import pack, read_table
 
-    rows = read_table(Path(options.cohort), list(study.domains))
+    said = [*(["class"] if study.classes else []), *study.attributes]
+    rows = read_table(Path(options.cohort), study.columns, said)
     reporter = Reporter("packing", options)
     try:
         for done, case in enumerate(pack(rows, study, out, made), start=1):
@@ -327,54 +326,74 @@ def _study(options: argparse.Namespace) -> Any:
 
 
 def _train(options: argparse.Namespace) -> int:
-    from dataclasses import replace
-
-    from MedGANLogic import experiment
+    from MedGANLogic import experiment, processes
     from MedGANLogic.bundle import open_bundle
-    from MedGANLogic.cohort import packed_study, prepare
+    from MedGANLogic.cohort import prepare
     from MedGANLogic.inference.devices import choose_device
-    from MedGANLogic.study import Study
+    from MedGANLogic.recorder import OnAlarm
 
     folder, cohort = Path(options.out), Path(options.cohort)
     if not cohort.is_file():
         raise MedGANError(f"{cohort} does not exist: give a table (.csv) or a packed cohort")
+    if "WORLD_SIZE" in os.environ and (cohort.suffix == ".csv" or options.minutes):
+        raise MedGANError("several processes train from one packed cohort ('medgan cohort pack') and by --steps")
     begin = open_bundle(catalogue.find(options.begin)) if options.begin else None
     recipe = options.recipe or (str(begin.card.training.get("recipe")) if begin else "")
     if not recipe:
         raise MedGANError("say what to train: --recipe NAME, or --from BUNDLE to go on from a model")
-    if begin is not None and not options.study:
-        study = Study.from_json(begin.card.training["study"])
-    elif options.study or cohort.suffix == ".csv":
-        study = _study(options)
-    else:
-        study = packed_study(cohort)
-    study = study if options.seed is None else replace(study, seed=options.seed)
+    study = _study_to_train(options, begin)
     folder.mkdir(parents=True, exist_ok=True)
     packed = cohort
     if cohort.suffix == ".csv":
         packed = folder / experiment.COHORT
         if not (options.resume and packed.exists()):
             _packed(options, study, packed, prepare)
-    what = experiment.Experiment(recipe, study, packed, folder, choose_device(options.device), _command())
+    device, on_alarm = choose_device(options.device), OnAlarm(options.on_alarm.replace("-", " "))
+    what = experiment.Experiment(recipe, study, packed, folder, device, _command(), on_alarm, options.workers)
     pace = options.minutes if options.minutes else experiment.paced(options.steps or experiment.steps_of(recipe, study))
     reporter = Reporter("training", options)
-    score = float("nan")
-    for progress in experiment.train(what, pace, begin, options.resume):
-        reporter(progress.step, progress.steps)
-        if progress.score is not None:
-            score = progress.score
-            _event(options, event="validation", step=progress.step, mean_absolute_error=score)
-            if not sys.stderr.isatty():
-                left = (progress.steps - progress.step) * progress.seconds_per_step / 60
-                print(
-                    f"step {progress.step}/{progress.steps}: validation MAE {score:.2f}, {left:.0f} min left",
-                    flush=True,
-                )
-        reporter.say(f"validation MAE {score:.2f}, waiting for data {progress.waiting:.1%}")
+    with processes.joined(device):
+        for progress in experiment.train(what, pace, begin, options.resume):
+            if processes.number() == 0:
+                _tell_training(options, reporter, progress)
     reporter.close()
     _event(options, event="result", output=str(folder / experiment.BUNDLE))
     print(f"{folder / experiment.BUNDLE}: a bundle; measure it on the test subjects with 'medgan measure'")
     return 0
+
+
+def _study_to_train(options: argparse.Namespace, begin: Any) -> Any:
+    """Return the study of ``--study``, else that of the bundle begun from, else that of the cohort."""
+    from dataclasses import replace
+
+    from MedGANLogic.cohort import packed_study
+    from MedGANLogic.study import Study
+
+    cohort = Path(options.cohort)
+    if begin is not None and not options.study:
+        study = Study.from_json(begin.card.training["study"])
+    elif options.study or cohort.suffix == ".csv":
+        study = _study(options)
+    else:
+        study = packed_study(cohort)
+    return study if options.seed is None else replace(study, seed=options.seed)
+
+
+def _tell_training(options: argparse.Namespace, reporter: Reporter, progress: Any) -> None:
+    """Show how far a run is, its alarms, and how good it is; a line for each where nobody watches a bar."""
+    reporter(progress.step, progress.steps)
+    for alarm in progress.alarms:
+        print(f"{alarm.name}: {alarm.text}", file=sys.stderr, flush=True)
+        _event(options, event="alarm", step=progress.step, name=alarm.name, text=alarm.text)
+    if progress.score is None:
+        return
+    _event(options, event="validation", step=progress.step, score=progress.score)
+    reporter.say(f"validation {progress.score:.4g}, waiting for data {progress.waiting:.1%}")
+    if not sys.stderr.isatty():
+        left = (progress.steps - progress.step) * progress.seconds_per_step / 60
+        print(
+            f"step {progress.step}/{progress.steps}: validation {progress.score:.4g}, {left:.0f} min left", flush=True
+        )
 
 
 def _command() -> str:
@@ -506,7 +525,17 @@ def _parser() -> argparse.ArgumentParser:
     one = verb("sample", _sample, "draw an image from a model that has no input")
     model(one)
     one.add_argument("output", metavar="OUTPUT", help="a file (.nii.gz, .nii, .nrrd, .mha)")
-    one.add_argument("--seed", type=int, default=0, metavar="N", help="another seed, another image")
+    one.add_argument("--n", type=int, default=1, metavar="N", help="how many: slices of one volume, or volumes")
+    one.add_argument("--seed", type=int, default=0, metavar="S", help="another seed, other images")
+    one.add_argument(
+        "--set",
+        dest="choices",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("NAME", "VALUE"),
+        help="what a model lets you choose: class, an attribute, a code",
+    )
     device(one)
     one.add_argument("--events", metavar="FILE", help="append progress and result as lines of JSON")
     as_json(one)
@@ -537,6 +566,13 @@ def _parser() -> argparse.ArgumentParser:
         "--seed", type=int, metavar="N", help="of the first weights and every batch (default: the study's)"
     )
     one.add_argument("--resume", action="store_true", help="go on from DIR's last checkpoint")
+    one.add_argument(
+        "--on-alarm",
+        default="stop",
+        choices=("stop", "roll-back"),
+        help="when the flight recorder raises one that harms: stop, or go on from the last healthy checkpoint",
+    )
+    one.add_argument("--workers", type=int, default=0, metavar="N", help="processes that draw batches (default 0)")
     one.add_argument("--events", metavar="FILE", help="append progress as lines of JSON")
 
     one = verb("measure", _measure, "measure a bundle on its cohort's test subjects and write its card")

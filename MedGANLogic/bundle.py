@@ -35,17 +35,44 @@ from MedGANLogic.catalogue import (
     read_json,
     sha256,
 )
+from MedGANLogic.parts.discriminators.dcgan import DCGANDiscriminator
+from MedGANLogic.parts.generators.dcgan import DCGANGenerator
+from MedGANLogic.parts.generators.dual_resolution import DualResolutionCNN
+from MedGANLogic.parts.generators.fcn import FCN4s, MultiLevelFCN
 from MedGANLogic.parts.generators.plain_unet import PlainUNet
+from MedGANLogic.parts.generators.progressive import ProgressiveGenerator
+from MedGANLogic.parts.generators.residual import ResidualTranslator
+from MedGANLogic.parts.generators.segmentor import SummedUNet
 from MedGANLogic.parts.generators.strided_unet import StridedUNet
+from MedGANLogic.parts.generators.subpixel_resnet import SubpixelResNet
+from MedGANLogic.parts.generators.upsampling import UpsamplingDecoder
+from MedGANLogic.parts.generators.valid_cnn import ValidCNN
 from MedGANLogic.parts.network import Network
-from MedGANLogic.passes import Pass
+from MedGANLogic.passes import Draw, Pass, Search, Step
 
 WEIGHTS = Path("models", "weights.safetensors")
 MONAI_RUN = Path("configs", "inference.json")
 MONAI_METADATA = Path("configs", "metadata.json")
 
-#: The networks that a bundle may name, by exact class.
-NETWORKS: Mapping[str, type[Network]] = {network.__name__: network for network in (PlainUNet, StridedUNet)}
+#: The networks that a bundle may name, by exact class: all that predict.
+NETWORKS: Mapping[str, type[Network]] = {
+    network.__name__: network
+    for network in (
+        DCGANDiscriminator,
+        DCGANGenerator,
+        DualResolutionCNN,
+        FCN4s,
+        MultiLevelFCN,
+        PlainUNet,
+        ProgressiveGenerator,
+        ResidualTranslator,
+        SummedUNet,
+        StridedUNet,
+        SubpixelResNet,
+        UpsamplingDecoder,
+        ValidCNN,
+    )
+}
 
 #: What a network's arguments may be, by their name; those that are not listed lie in ``_OTHER_ARGUMENT``.
 ARGUMENTS: Mapping[str, range] = {
@@ -54,6 +81,11 @@ ARGUMENTS: Mapping[str, range] = {
     "out_channels": range(1, 65),
     "width": range(2, 1025),
     "levels": range(1, 13),
+    "doublings": range(1, 5),
+    "blocks": range(65),
+    "latent": range(1, 4097),
+    "size": range(4, 1025),
+    "outputs": range(1, 4097),
 }
 _OTHER_ARGUMENT = range(65)
 
@@ -90,10 +122,10 @@ def rounded(network: nn.Module) -> nn.Module:
     return network
 
 
-def describe(networks: Mapping[str, nn.Module], passes: tuple[Pass, ...]) -> dict[str, NetworkCard]:
+def describe(networks: Mapping[str, nn.Module], passes: tuple[Step, ...]) -> dict[str, NetworkCard]:
     """Return the cards of the networks that passes use. Raises BundleError for a class that no bundle may hold."""
     cards = {}
-    for name in dict.fromkeys(one.network for one in passes):
+    for name in dict.fromkeys(name for one in passes for name in one.networks):
         network = networks[name]
         if type(network) is not NETWORKS.get(type(network).__name__) or not isinstance(network, Network):
             raise BundleError(f"{type(network).__name__} is not among the networks of a bundle: {', '.join(NETWORKS)}")
@@ -232,7 +264,7 @@ def _weights(card: Card, folder: Path) -> dict[str, torch.Tensor]:
     """Return the weights of all networks of a card, by network and name. Raises BundleError where they do not fit."""
     networks = {name: _without_memory(network) for name, network in card.networks.items()}
     for one in card.passes:
-        _refuse_misfit(one, networks[one.network])
+        _refuse_misfit(one, card, networks)
     expected = {f"{name}.{key}": value for name, of in networks.items() for key, value in of.state_dict().items()}
     path = folder / WEIGHTS
     if not path.is_file() or path.stat().st_size > _LARGEST_WEIGHTS:
@@ -261,15 +293,37 @@ def _without_memory(card: NetworkCard) -> Network:
         raise BundleError(f"{card.kind} cannot be built from {dict(card.arguments)}: {error}") from error
 
 
-def _refuse_misfit(one: Pass, network: Network) -> None:
-    """Refuse a pass whose smallest window does not go through its network, tried on no memory at all."""
-    window = (one.multiple,) * one.dimensions
+def _refuse_misfit(one: Step, card: Card, networks: Mapping[str, Network]) -> None:
+    """Refuse a step whose smallest window does not go through its network, tried on no memory at all."""
+    shown: tuple[int, ...]
+    expected: tuple[int, ...]
+    if isinstance(one, Search):
+        shown, expected = (1, one.latent), (1, 1, *(one.multiple,) * one.dimensions)
+    elif isinstance(one, Pass):
+        shown = (1, one.channels, *(one.multiple + 2 * one.margin,) * one.dimensions)
+        expected = (1, len(one.writes), *(one.multiple * one.finer,) * one.dimensions)
+    elif isinstance(one, Draw):
+        shown = (1, sum(len(card.chance[name].draw(np.random.default_rng(0))) for name in one.reads))
+        expected = (1, len(one.writes))
+    else:
+        return
+    name = one.networks[0]
     try:
-        answer = network(torch.empty((1, one.channels, *window), device="meta"))
+        answer = networks[name](torch.empty(shown, device="meta"))
     except (RuntimeError, ValueError, IndexError) as error:
-        raise BundleError(f"the pass by {one.network} does not fit its network: {error}") from error
-    if answer.shape != (1, len(one.writes), *window):
-        raise BundleError(f"the pass by {one.network} does not fit its network: it writes {tuple(answer.shape)}")
+        raise BundleError(f"the pass by {name} does not fit its network: {error}") from error
+    # How large an image a vector gives is the network's to say.
+    if answer.shape[: len(expected)] != expected or answer.dim() != 2 + one.dimensions:
+        raise BundleError(f"the pass by {name} does not fit its network: it writes {tuple(answer.shape)}")
+    if isinstance(one, Search):
+        _refuse_judge(networks[one.judge], answer)
+
+
+def _refuse_judge(judge: Network, image: torch.Tensor) -> None:
+    try:
+        judge.features(image)  # type: ignore[operator]  # whether it has any is what is asked
+    except (AttributeError, TypeError, RuntimeError, ValueError, IndexError) as error:
+        raise BundleError(f"{type(judge).__name__} cannot judge what is searched for: {error}") from error
 
 
 def _weight(name: str, stored: torch.Tensor, expected: torch.Tensor) -> torch.Tensor:

@@ -8,13 +8,14 @@ import json
 import os
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from MedGANLogic.chance import Chance
 from MedGANLogic.domain import Domain
 from MedGANLogic.errors import MedGANError
-from MedGANLogic.passes import PLANES, Pass
+from MedGANLogic.passes import PLANES, Pass, Step
 
 CARD = Path("configs", "medgan.json")
 MANIFEST = "manifest.json"
@@ -49,7 +50,7 @@ class Card:
 
     ``finer``: how many times more voxels the result has along R, A and S than the input, in the same box.
     ``strength``: how much of the change (0 to 1) is applied unless the user says otherwise; None where that has no
-    sense. ``noise``: the volumes, with their shapes (slices first), that a model without input begins with.
+    sense. ``chance``: what a model without input begins with, by name: vectors, or volumes with their slices first.
     """
 
     name: str
@@ -60,7 +61,7 @@ class Card:
     spacing_mm: tuple[float, float, float] | None
     plane: str
     networks: Mapping[str, NetworkCard]
-    passes: tuple[Pass, ...]
+    passes: tuple[Step, ...]
     validity: Mapping[str, Any]
     training: Mapping[str, Any]
     departures: tuple[str, ...]
@@ -68,7 +69,7 @@ class Card:
     licence: str
     finer: tuple[int, int, int] = (1, 1, 1)
     strength: float | None = None
-    noise: Mapping[str, tuple[int, int, int]] = field(default_factory=dict)
+    chance: Mapping[str, Chance] = field(default_factory=dict)
 
     @property
     def domains(self) -> dict[str, Domain]:
@@ -91,7 +92,7 @@ class Card:
                 name: {"class": network.kind, "arguments": dict(network.arguments)}
                 for name, network in self.networks.items()
             },
-            "passes": [asdict(one) for one in self.passes],
+            "passes": [one.to_json() for one in self.passes],
             "validity": dict(self.validity),
             "training": dict(self.training),
             "departures": list(self.departures),
@@ -99,7 +100,7 @@ class Card:
             "licence": self.licence,
             "finer": list(self.finer),
             "strength": self.strength,
-            "noise": {name: list(shape) for name, shape in self.noise.items()},
+            "chance": {name: chance.to_json() for name, chance in self.chance.items()},
         }
 
     @staticmethod
@@ -115,7 +116,7 @@ class Card:
                 spacing_mm=_spacing(data["spacing_mm"]),
                 plane=_one_of(data["plane"], PLANES),
                 networks={_text(name): _network(network) for name, network in data["networks"].items()},
-                passes=tuple(_pass(one) for one in data["passes"]),
+                passes=tuple(_step(one) for one in data["passes"]),
                 validity=_validity(data["validity"]),
                 training=_training(data["training"]),
                 departures=tuple(_text(departure) for departure in data["departures"]),
@@ -123,7 +124,7 @@ class Card:
                 licence=_text(data["licence"]),
                 finer=_three(data.get("finer", (1, 1, 1)), 16),
                 strength=_share(data.get("strength")),
-                noise={_text(name): _three(shape, 4096) for name, shape in data.get("noise", {}).items()},
+                chance={_text(name): Chance.from_json(of) for name, of in data.get("chance", {}).items()},
             )
             _one_of(data["format"], (1,))
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
@@ -133,12 +134,14 @@ class Card:
 
     def _refuse_loose_ends(self) -> None:
         """Refuse passes that read what is not there yet or overwrite an input, and targets that none writes."""
-        given, written = self.inputs.keys() | self.noise.keys(), set[str]()
-        if not given or (self.inputs and self.noise):
-            raise BundleError(f"{CARD.as_posix()}: a model begins with inputs or with noise")
+        shown = {name for role, domain in self.inputs.items() for name in domain.window.volumes(role)}
+        given, written = shown | self.chance.keys(), set[str]()
+        if not given or (self.inputs and self.chance):
+            raise BundleError(f"{CARD.as_posix()}: a model begins with inputs or with chance")
         for one in self.passes:
-            if one.network not in self.networks or not set(one.reads) <= given | written:
-                raise BundleError(f"{CARD.as_posix()}: a pass reads {', '.join(one.reads)} by {one.network}: not there")
+            if not set(one.networks) <= self.networks.keys() or not set(one.reads) <= given | written:
+                needs = ", ".join((*one.networks, *one.reads))
+                raise BundleError(f"{CARD.as_posix()}: a pass needs {needs}: not there")
             if overwritten := given & set(one.writes):
                 raise BundleError(f"{CARD.as_posix()}: a pass overwrites the input {', '.join(overwritten)}")
             written |= set(one.writes)
@@ -310,12 +313,8 @@ def _network(data: Any) -> NetworkCard:
     return NetworkCard(_text(data["class"]), arguments)
 
 
-def _pass(data: Any) -> Pass:
-    return Pass(
-        network=_text(data["network"]),
-        reads=_names(data["reads"]),
-        writes=_names(data["writes"]),
-        dimensions=_whole(data["dimensions"], 2, 3),
-        neighbours=_whole(data["neighbours"], 0, 16),
-        multiple=_whole(data["multiple"], 1, 1024),
-    )
+def _step(data: Any) -> Step:
+    for name in ("reads", "writes"):
+        _names(data[name])
+    # A step of the first bundles does not say its kind: there was one.
+    return Step.from_json(data, kind=Pass.__name__)

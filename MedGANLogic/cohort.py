@@ -10,14 +10,14 @@ import os
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from MedGANLogic.domain import Array, Domain, Scale
+from MedGANLogic.domain import Array, Domain, Labels, Scale
 from MedGANLogic.errors import MedGANError
 from MedGANLogic.images import Affine, Grid, Image, Orientation, read, without_surroundings
 from MedGANLogic.passes import PLANES
@@ -38,11 +38,12 @@ class CohortError(MedGANError):
 
 @dataclass(frozen=True)
 class Row:
-    """One line of a cohort's table: a subject, its part, and a file for every role."""
+    """One line of a cohort's table: a subject, its part, a file for every role it has, and what else is said of it."""
 
     subject: str
     part: str
     files: Mapping[str, Path]
+    said: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,7 @@ class Case:
     valid: NDArray[np.bool_]
     body: NDArray[np.bool_]
     affine: Affine
+    said: Mapping[str, str] = field(default_factory=dict)
 
     def in_unit(self, role: str, stored: Array) -> NDArray[np.float32]:
         """Turn stored values of a role into its unit."""
@@ -83,8 +85,10 @@ class Case:
         return Grid(self.valid.shape, self.affine)
 
 
-def read_table(path: Path, roles: Sequence[str]) -> list[Row]:
+def read_table(path: Path, roles: Sequence[str], said: Sequence[str] = ()) -> list[Row]:
     """Read a cohort's CSV: columns ``subject``, one per role with a path beside the table, and optionally ``part``.
+
+    A role's cell may be empty, but not those of all roles. ``said`` are columns of words or numbers.
 
     Without ``part`` the subjects, sorted, are dealt out: of every eight, the 4th and 8th to ``test``, the 2nd to
     ``validation``. Raises CohortError for missing columns or files, a part of another name, a subject in two parts.
@@ -96,33 +100,35 @@ def read_table(path: Path, roles: Sequence[str]) -> list[Row]:
         raise CohortError(f"{path} is no table: {error}") from error
     if not lines:
         raise CohortError(f"{path} has no rows")
-    if missing := [name for name in ("subject", *roles) if name not in lines[0]]:
+    if missing := [name for name in ("subject", *roles, *said) if name not in lines[0]]:
         raise CohortError(f"{path} lacks the column {', '.join(missing)}: it has {', '.join(map(str, lines[0]))}")
     dealt = _deal(sorted({line["subject"] for line in lines}))
     rows = []
     for number, line in enumerate(lines, start=2):
-        files = {role: path.parent / (line[role] or "") for role in roles}
+        files = {role: path.parent / line[role] for role in roles if line[role]}
+        if not files:
+            raise CohortError(f"{path}, line {number}: no file for {' or '.join(roles)}")
         for role, file in files.items():
-            if not line[role] or not file.exists():
+            if not file.exists():
                 raise CohortError(f"{path}, line {number}: {role} {str(file)!r} does not exist")
         part = line.get("part") or dealt[line["subject"]]
         if part not in PARTS:
             raise CohortError(f"{path}, line {number}: part {part!r}: expected {', '.join(PARTS)}")
-        rows.append(Row(line["subject"], part, files))
+        rows.append(Row(line["subject"], part, files, {name: line[name] for name in said}))
     _refuse_leakage(rows)
     return rows
 
 
 def roles_of(path: Path) -> list[str]:
-    """Return the columns of a cohort's table that are roles, in their order. Raises CohortError for fewer than two."""
+    """Return the columns of a cohort's table that are roles, in their order. Raises CohortError for none."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as stream:
             header = next(csv.reader(stream), [])
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise CohortError(f"{path} is no table: {error}") from error
-    roles = [name for name in header if name not in ("subject", "part")]
-    if len(roles) < 2:
-        raise CohortError(f"{path} names {', '.join(roles) or 'no role'}: it needs subject, an input and a target")
+    roles = [name for name in header if name not in ("subject", "part", "class")]
+    if not roles:
+        raise CohortError(f"{path} names no role: it needs subject, and a column for every kind of image")
     return roles
 
 
@@ -142,13 +148,15 @@ Place = Callable[[str, Image, Grid], tuple[Image, NDArray[np.bool_]]]
 
 
 def as_it_lies(image: Image, grid: Grid, domain: Domain) -> tuple[Image, NDArray[np.bool_]]:
-    """Return an image on a grid (linear), and where the grid lies inside of the image."""
+    """Return an image on a grid (linear, labels by nearest neighbour), and where the grid lies inside of the image."""
     everywhere = replace(image, voxels=np.ones((1, *image.grid.shape), np.float32))
-    return image.on_grid(grid, outside=domain.background), everywhere.on_grid(grid, outside=0.0).voxels[0] > 0.999
+    known = everywhere.on_grid(grid, outside=0.0).voxels[0] > 0.999
+    nearest = isinstance(domain.window, Labels)
+    return image.on_grid(grid, outside=domain.background, nearest=nearest), known
 
 
 def prepare(row: Row, study: Study, place: Place | None = None) -> Case:
-    """Bring one subject's volumes onto one grid: that of the first input, axes nearest to R, A, S, study's spacing.
+    """Bring one subject's volumes onto one grid: that of the first it has, axes nearest to R, A, S, study's spacing.
 
     Other volumes are resampled to it (linear), or brought there by ``place``; what is outside of the body is set to
     background in each, as in prediction. Inside of the inputs' body a voxel is valid where every volume has a value
@@ -159,36 +167,50 @@ def prepare(row: Row, study: Study, place: Place | None = None) -> Case:
     for role, image in images.items():
         if image.voxels.shape[0] != 1 or not np.isfinite(image.voxels).all():
             raise CohortError(f"subject {row.subject}: {role} must have one finite value per voxel")
-    first = images[next(iter(study.inputs))]
+    roles = {role: domain for role, domain in study.domains.items() if role in images}
+    first = images[next(iter(roles))]
     grid = Orientation.nearest(first.affine).apply_to_grid(first.grid)
     if study.spacing_mm:
         grid = grid.with_spacing(study.spacing_mm)
     volumes, bodies = {}, {}
     seen = np.ones(grid.shape, bool)
-    for role, domain in study.domains.items():
+    for role, domain in roles.items():
         placed, known = place(role, images[role], grid) if place else as_it_lies(images[role], grid, domain)
         seen &= known
-        placed, body = without_surroundings(placed, domain)
+        # Where a label is none there is no less body.
+        if not isinstance(domain.window, Labels):
+            placed, bodies[role] = without_surroundings(placed, domain)
         volumes[role] = placed.voxels[0]
-        bodies[role] = body
+    if not bodies:
+        raise CohortError(f"subject {row.subject} has nothing but labels: {', '.join(roles)}")
     body = np.logical_and.reduce(list(bodies.values()))
-    outside = ~np.logical_or.reduce([bodies[role] for role in study.inputs])
-    for role, domain in study.targets.items():
-        volumes[role] = np.where(outside, np.float32(domain.background), volumes[role])
+    outside = ~np.logical_or.reduce([bodies[role] for role in bodies if role in study.inputs] or list(bodies.values()))
+    for role in roles.keys() & study.targets.keys():
+        volumes[role] = np.where(outside, np.float32(roles[role].background), volumes[role])
     if not (body & seen).any():
         raise CohortError(f"subject {row.subject}: its volumes share no body: are they of one frame of reference?")
-    return _stored(row, volumes, (seen & body) | outside, body, grid, PLANES[study.plane])
+    # A label is stored as it is.
+    steps = {role: 1.0 for role, domain in roles.items() if isinstance(domain.window, Labels)}
+    return _stored(row, volumes, steps, (seen & body) | outside, body, grid, PLANES[study.plane])
 
 
-def _stored(row: Row, volumes: Mapping[str, Array], valid: Array, body: Array, grid: Grid, stack: int) -> Case:
+def _stored(
+    row: Row,
+    volumes: Mapping[str, Array],
+    steps: Mapping[str, float],
+    valid: Array,
+    body: Array,
+    grid: Grid,
+    stack: int,
+) -> Case:
     margin = [0 if axis == stack else _MARGIN for axis in range(3)]
     found = [np.flatnonzero((valid & body).any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
     box = tuple(slice(max(0, f[0] - m), f[-1] + 1 + m) for f, m in zip(found, margin, strict=True))
     affine = grid.affine.copy()
     affine[:3, 3] += affine[:3, :3] @ [axis.start for axis in box]
-    slopes = {role: _slope(volume[box], body[box]) for role, volume in volumes.items()}
+    slopes = {role: steps.get(role) or _slope(volume[box], body[box]) for role, volume in volumes.items()}
     stored = {role: np.rint(volume[box] / slopes[role]).astype(np.int16) for role, volume in volumes.items()}
-    return Case(row.subject, row.part, stored, slopes, valid[box], body[box], affine)
+    return Case(row.subject, row.part, stored, slopes, valid[box], body[box], affine, row.said)
 
 
 def _slope(volume: Array, body: Array) -> float:
@@ -224,6 +246,7 @@ def pack(rows: Sequence[Row], study: Study, path: Path, made: Callable[[Row, Stu
                         "part": case.part,
                         "slopes": dict(case.slopes),
                         "affine": case.affine.tolist(),
+                        "said": dict(case.said),
                     }
                 )
                 yield case
@@ -281,4 +304,5 @@ def _read_case(archive: zipfile.ZipFile, index: int, entry: Mapping[str, Any]) -
         array("valid"),
         array("body"),
         np.array(entry["affine"], float),
+        entry.get("said", {}),
     )

@@ -55,6 +55,10 @@ class Window(ABC):
         """Return the names of the volumes that networks write for a target: one, or one for every score."""
         return (role,)
 
+    def shown(self, values: Array, scale: Scale) -> NDArray[np.float32]:
+        """Turn values in the unit into what networks read, or should write: (volumes, …) in their range."""
+        return scale.to_network(values)[None]
+
     def answer(self, written: Array, scale: Scale) -> Array:
         """Turn what networks wrote for a target, (volumes, …) in their range, into values (1, …) in its unit."""
         return scale.to_unit(written)
@@ -153,6 +157,11 @@ class Labels(Window):
     def volumes(self, role: str) -> tuple[str, ...]:
         return (f"{role}: background", *(f"{role}: {label.name}" for label in self.labels))
 
+    def shown(self, values: Array, scale: Scale) -> NDArray[np.float32]:  # noqa: ARG002 - a label has no scale
+        """One volume per label, background first: 1 where it is, 0 elsewhere."""
+        known = np.array([0, *(label.value for label in self.labels)])
+        return np.asarray(known.reshape(-1, *[1] * np.ndim(values)) == values, np.float32)
+
     def answer(self, written: Array, scale: Scale) -> Array:  # noqa: ARG002 - the highest score wins on any scale
         values = np.array([0, *(label.value for label in self.labels)], np.int16)
         return np.asarray(values[written.argmax(axis=0)][None])
@@ -215,4 +224,6 @@ class Domain:
 MR = Domain("MR", "none", PercentileWindow(), 0.0)
 CT = Domain("CT", "HU", FixedWindow(-1024.0, 3071.0, body_above=-300.0), -1000.0)
 PET = Domain("PT", "SUV", FixedWindow(0.0, 20.0, body_above=0.1), 0.0)
-DOMAINS: Mapping[str, Domain] = {"mr": MR, "ct": CT, "pet": PET}
+#: How unlike an image is to what a model knows, as a share of the window.
+UNLIKENESS = Domain("OT", "none", FixedWindow(0.0, 1.0, body_above=0.0), 0.0)
+DOMAINS: Mapping[str, Domain] = {"mr": MR, "ct": CT, "pet": PET, "anomaly": UNLIKENESS}

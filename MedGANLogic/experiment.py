@@ -4,7 +4,8 @@ run.json          recipe, study, pace, SHA-256 of the cohort and of the model be
 cohort.zip        the packed cohort, where a table was given
 checkpoint.pt     the last healthy state
 best.pt           the networks with the lowest error on the validation subjects
-log.jsonl         losses, validation error, share of time spent waiting for data
+log.jsonl         the flight recorder's records, validation errors, alarms
+samples/          at every validation, what the networks made: .npy, (H, W) in [0, 1]; 'medgan curves' shows them
 tensorboard/      the same, with sample images, where TensorBoard is installed
 bundle/           the model
 """
@@ -21,15 +22,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from MedGANLogic import __version__
+from MedGANLogic import __version__, processes
 from MedGANLogic.bundle import Bundle, describe, rounded, save
 from MedGANLogic.catalogue import Card, Model, sha256
 from MedGANLogic.check import QUANTILES, contrast
 from MedGANLogic.cohort import Case, packed_study, unpack
-from MedGANLogic.images import Image
-from MedGANLogic.inference.cases import predict_case
+from MedGANLogic.degradation import Degraded
 from MedGANLogic.recipe import ExponentialAverage, Networks, Recipe, build
 from MedGANLogic.recipes import load
+from MedGANLogic.recorder import OnAlarm, Record
 from MedGANLogic.study import Study
 from MedGANLogic.training import (
     CHECKPOINT,
@@ -43,10 +44,13 @@ from MedGANLogic.training import (
     resume,
     start,
 )
+from MedGANLogic.validation import Score, validate
 
 COHORT = "cohort.zip"
 RUN = "run.json"
 BUNDLE = "bundle"
+LOG = "log.jsonl"
+SAMPLES = "samples"
 
 #: How often a run is validated.
 _VALIDATIONS = 20
@@ -54,13 +58,10 @@ _VALIDATIONS = 20
 #: Steps that are timed, on a copy, to turn minutes into steps; the first of them are slower and do not count.
 _TIMED, _UNTIMED = 12, 4
 
-#: A task is named by what goes in and what comes out.
-_MODALITIES: Mapping[str, str] = {"MR": "mr", "CT": "ct", "PT": "pet"}
-
 
 @dataclass(frozen=True)
 class Experiment:
-    """What is trained, on what, how long, where. ``command`` is kept for the card."""
+    """What is trained, on what, where, and what is done about an alarm. ``command`` is kept for the card."""
 
     recipe: str
     study: Study
@@ -68,6 +69,8 @@ class Experiment:
     folder: Path
     device: torch.device
     command: str
+    on_alarm: OnAlarm = OnAlarm.STOP
+    workers: int = 0
 
 
 def steps_of(recipe: str, study: Study) -> int:
@@ -93,30 +96,30 @@ def train(experiment: Experiment, pace: Pace | float, start_from: Bundle | None,
     pace = _agreed(experiment, cases, pace, start_from, resumed)
     state = start(recipe, experiment.device)
     if resumed and (folder / CHECKPOINT).exists():
-        resume(state, folder, experiment.device)
-    _cut_log(folder / "log.jsonl", state.step)
+        resume(state, recipe, folder)
+    first = processes.number() == 0
+    records = _cut_log(folder / LOG, state.step) if first else []
     monitor = _Monitor(experiment, recipe, [case for case in cases if case.part == "validation"])
-    with (folder / "log.jsonl").open("a", encoding="utf-8") as log:
-        for progress in fit(state, recipe, study, cases, pace, folder, monitor.score):
-            if progress.losses or progress.score is not None:
-                log.write(json.dumps(_log_entry(progress)) + "\n")
-                log.flush()
-                monitor.show(progress)
-            yield progress
-    load_best(state, folder, experiment.device)
-    _leave_bundle(experiment, recipe, state, cases, pace)
-
-
-def mean_absolute_error(networks: Networks, recipe: Recipe, study: Study, cases: Sequence[Case]) -> float:
-    """Return the mean over subjects of the MAE of the first target, in its unit, where the case is valid body."""
-    errors = [_case_error(case, predict_case(recipe.passes, networks, study, case), study) for case in cases]
-    return float(np.mean(errors))
-
-
-def _case_error(case: Case, predicted: Image, study: Study) -> float:
-    role = next(iter(study.targets))
-    truth = case.in_unit(role, case.volumes[role])
-    return float(np.abs(predicted.voxels[0] - truth)[case.valid & case.body].mean())
+    training = fit(
+        state,
+        recipe,
+        study,
+        cases,
+        pace,
+        folder,
+        monitor.score,
+        experiment.on_alarm,
+        records,
+        experiment.workers,
+    )
+    for progress in training:
+        if first and (progress.record or progress.alarms or progress.score is not None):
+            _log(folder / LOG, _log_entry(progress))
+            monitor.show(progress)
+        yield progress
+    if first:
+        load_best(state, folder)
+        _leave_bundle(experiment, recipe, state, cases, pace, monitor)
 
 
 def _begin_from(recipe: Recipe, bundle: Bundle) -> None:
@@ -161,6 +164,7 @@ def _agreed(
         return Pace(**found["pace"])
     if (experiment.folder / CHECKPOINT).exists() or described.exists():
         raise TrainingError(f"{experiment.folder} holds a run already: --resume it, or give another --out")
+    (experiment.folder / SAMPLES).mkdir(exist_ok=True)
     if not isinstance(pace, Pace):
         pace = paced(_steps_within(60 * pace, experiment, cases))
     _write_whole(described, json.dumps({**description, "pace": asdict(pace), "command": experiment.command}, indent=1))
@@ -179,7 +183,9 @@ def _steps_within(seconds: float, experiment: Experiment, cases: Sequence[Case])
     state = start(recipe, experiment.device)
     times = [_clock(experiment.device) for _ in play_steps(state, recipe, experiment.study, cases, _TIMED)]
     kept_apart = [case for case in cases if case.part == "validation"]
-    mean_absolute_error(state.networks, recipe, experiment.study, kept_apart)
+    for network in state.networks.values():
+        network.eval()
+    validate(state.networks, recipe, experiment.study, kept_apart)
     validating = _clock(experiment.device) - times[-1]
     per_step = (times[-1] - times[_UNTIMED - 1]) / (_TIMED - _UNTIMED)
     return max(1, round((seconds - _VALIDATIONS * validating) / per_step))
@@ -193,21 +199,37 @@ def _clock(device: torch.device) -> float:
 
 
 def _log_entry(progress: Progress) -> dict[str, Any]:
-    entry: dict[str, Any] = {"step": progress.step, **progress.losses}
+    entry: dict[str, Any] = {"step": progress.step}
+    if progress.record is not None:
+        entry |= progress.record.to_json()
     if progress.score is not None:
         entry["validation"] = progress.score
-    return {
-        **entry,
-        "seconds_per_step": round(progress.seconds_per_step, 4),
-        "waiting_for_data": round(progress.waiting, 4),
-    }
+    if progress.alarms:
+        entry["alarms"] = [{"name": alarm.name, "text": alarm.text} for alarm in progress.alarms]
+    return entry if progress.rolled_back_to is None else {**entry, "rolled_back_to": progress.rolled_back_to}
 
 
-def _cut_log(path: Path, step: int) -> None:
-    """Drop what was logged after the checkpoint: those steps are taken again. A line cut short is one of them."""
+def _log(path: Path, entry: Mapping[str, Any]) -> None:
+    with path.open("a", encoding="utf-8") as log:
+        log.write(json.dumps(entry) + "\n")
+
+
+def _cut_log(path: Path, step: int) -> list[Record]:
+    """Drop what was logged after the checkpoint: those steps are taken again. A line cut short is one of them.
+
+    Return the records that are left. Where the run was rolled back, what it went back on stays in the log, but is no
+    record of what the networks are now.
+    """
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
     kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
     _write_whole(path, "".join(kept))
+    records: list[Record] = []
+    for entry in map(json.loads, kept):
+        if "rolled_back_to" in entry:
+            records = [record for record in records if record.step <= entry["rolled_back_to"]]
+        elif "losses" in entry:
+            records.append(Record.from_json(entry))
+    return records
 
 
 def _write_whole(path: Path, text: str) -> None:
@@ -221,7 +243,7 @@ class _Monitor:
 
     def __init__(self, experiment: Experiment, recipe: Recipe, cases: Sequence[Case]) -> None:
         self.experiment, self.recipe, self.cases = experiment, recipe, cases
-        self.sample: NDArray[np.float32] | None = None
+        self.last: Score | None = None
         self.writer: Any = None
         try:
             from torch.utils.tensorboard import SummaryWriter
@@ -230,45 +252,38 @@ class _Monitor:
         self.writer = SummaryWriter(experiment.folder / "tensorboard")
 
     def score(self, networks: Networks) -> float:
-        study = self.experiment.study
-        predicted = [predict_case(self.recipe.passes, networks, study, case) for case in self.cases]
-        self.sample = self._side_by_side(self.cases[0], predicted[0].voxels[0])
-        return float(np.mean([_case_error(c, p, study) for c, p in zip(self.cases, predicted, strict=True)]))
+        self.last = validate(networks, self.recipe, self.experiment.study, self.cases)
+        return self.last.value
 
     def show(self, progress: Progress) -> None:
+        if self.last is not None and progress.score is not None:
+            np.save(self.experiment.folder / SAMPLES / f"{progress.step:07d}.npy", self.last.picture.astype(np.float16))
         if self.writer is None:
             return
-        for name, value in progress.losses.items():
-            self.writer.add_scalar(name, value, progress.step)
-        self.writer.add_scalar("time/waiting for data", progress.waiting, progress.step)
-        if progress.score is not None:
-            self.writer.add_scalar("validation/MAE", progress.score, progress.step)
-            self.writer.add_image("input, prediction, target", self.sample, progress.step, dataformats="HW")
+        if progress.record is not None:
+            for name, value in progress.record.losses.items():
+                self.writer.add_scalar(name, value, progress.step)
+            for name, value in progress.record.gradients.items():
+                self.writer.add_scalar(f"gradient norm/{name}", value, progress.step)
+            self.writer.add_scalar("time/waiting for data", progress.record.waiting, progress.step)
+        if self.last is not None and progress.score is not None:
+            self.writer.add_scalar(f"validation/{self.last.measure}", progress.score, progress.step)
+            self.writer.add_image("made", self.last.picture, progress.step, dataformats="HW")
         self.writer.flush()
 
-    def _side_by_side(self, case: Case, predicted: NDArray[np.float32]) -> NDArray[np.float32]:
-        study = self.experiment.study
-        (role, domain), (target_role, target) = next(iter(study.inputs.items())), next(iter(study.targets.items()))
-        middle = case.grid.shape[2] // 2
-        shown = [
-            case.scale(role, domain).to_network(case.in_unit(role, case.volumes[role])),
-            case.scale(target_role, target).to_network(predicted),
-            case.scale(target_role, target).to_network(case.in_unit(target_role, case.volumes[target_role])),
-        ]
-        return np.concatenate([(volume[:, ::-1, middle].T + 1) / 2 for volume in shown], axis=1)
 
-
-def _leave_bundle(experiment: Experiment, recipe: Recipe, state: State, cases: Sequence[Case], pace: Pace) -> Model:
+def _leave_bundle(
+    experiment: Experiment, recipe: Recipe, state: State, cases: Sequence[Case], pace: Pace, monitor: _Monitor
+) -> Model:
     study = experiment.study
-    used = {one.network for one in recipe.passes}
+    used = {name for one in recipe.passes for name in one.networks}
     networks = {name: rounded(network.eval().cpu()) for name, network in state.networks.items() if name in used}
-    source, target = next(iter(study.inputs.values())), next(iter(study.targets.values()))
-    task = f"{_MODALITIES[source.modality]}-to-{_MODALITIES[target.modality]}"
+    validated = monitor.last.measure if monitor.last else "nothing"
     counts = {part: sum(case.part == part for case in cases) for part in ("train", "validation", "test")}
     card = Card(
         name=str(study.about.get("name", experiment.folder.name)),
-        title=str(study.about.get("title", f"{task} by {recipe.title}")),
-        task=task,
+        title=str(study.about.get("title", f"{study.task} by {recipe.title}")),
+        task=str(study.about.get("task", study.task)),
         inputs=study.inputs,
         targets=study.targets,
         spacing_mm=study.spacing_mm,
@@ -286,13 +301,15 @@ def _leave_bundle(experiment: Experiment, recipe: Recipe, state: State, cases: S
             "cohort_sha256": sha256(experiment.cohort),
             "steps": pace.steps,
             "best_step": state.best_step,
-            "validation_mae": round(state.best_score, 2),
+            "validation": {"measure": validated, "value": round(state.best_score, 4)},
             "command": experiment.command,
             "versions": {"medgan": __version__, "torch": torch.__version__},
         },
         departures=recipe.departures,
         measured={},
         licence=str(study.about.get("licence", "not stated")),
+        finer=study.finer_axes,
+        chance=recipe.chance,
     )
     return save(card, networks, f"# {card.title}\n\nNot measured yet: `medgan measure`.\n", experiment.folder / BUNDLE)
 
@@ -314,8 +331,10 @@ def _limits(values: NDArray[Any]) -> list[tuple[float, float]]:
 
 
 def _contrast_limits(cases: Sequence[Case], role: str, study: Study) -> list[list[float]]:
-    domain = study.inputs[role]
-    seen = np.array([contrast(domain, case.in_unit(role, case.volumes[role])) for case in cases])
+    domain, made = study.inputs[role], study.made.get(role)
+    source = made.of if isinstance(made, Degraded) else role
+    having = [case for case in cases if source in case.volumes]
+    seen = np.array([contrast(domain, case.in_unit(source, case.volumes[source])) for case in having])
     room = [max(0.5 * (high - low), 0.05) for low, high in _limits(seen)]
     limits = zip(_limits(seen), room, strict=True)
     found = [[round(max(low - more, -1.0), 3), round(min(high + more, 1.0), 3)] for (low, high), more in limits]

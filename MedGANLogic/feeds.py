@@ -1,6 +1,6 @@
 """Where batches come from. Batch n is a pure function of (seed, n): that gives exact resume on any machine."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
+from MedGANLogic.chance import Chance
 from MedGANLogic.cohort import Case, CohortError
-from MedGANLogic.domain import Array, PercentileWindow, Scale
+from MedGANLogic.degradation import Degraded
+from MedGANLogic.domain import Array, PercentileWindow
 from MedGANLogic.passes import slices_first
 from MedGANLogic.study import Study
 
@@ -39,7 +41,10 @@ class Augmentation:
 
 
 class Pool:
-    """The cases of one part of a cohort, as a feed reads them: slices first, with the scale of each volume."""
+    """The cases of one part of a cohort, as a feed reads them: slices first, with the scale of each volume.
+
+    ``prepared`` holds volumes that were predicted beforehand, in the network's range, by case and name.
+    """
 
     def __init__(self, study: Study, cases: Sequence[Case]) -> None:
         if not cases:
@@ -47,13 +52,18 @@ class Pool:
         self.study = study
         self.cases = cases
         self.volumes = [
-            {role: slices_first(case.volumes[role], study.plane) for role in study.domains} for case in cases
+            {role: slices_first(volume, study.plane) for role, volume in case.volumes.items() if role in study.domains}
+            for case in cases
         ]
         self.weights = [
             slices_first(case.valid * np.where(case.body, 1, AIR_WEIGHT).astype(np.float32), study.plane)
             for case in cases
         ]
-        self.scales = [{role: case.scale(role, domain) for role, domain in study.domains.items()} for case in cases]
+        self.scales = [
+            {role: case.scale(role, study.domains[role]) for role in volumes}
+            for case, volumes in zip(cases, self.volumes, strict=True)
+        ]
+        self.prepared: list[dict[str, NDArray[np.float32]]] = [{} for _ in cases]
         # Where patches are centred: inside the body, where the image is. Flat indices, four bytes each.
         self.centres: list[NDArray[np.uint32]] = [
             np.flatnonzero(slices_first(case.valid & case.body, study.plane)).astype(np.uint32) for case in cases
@@ -62,54 +72,194 @@ class Pool:
             if not centres.size:
                 raise CohortError(f"subject {case.subject} has no voxel in the body where all its volumes agree")
 
+    def having(self, roles: Iterable[str], lacking: Iterable[str] = ()) -> list[int]:
+        """Return the places of the cases that have all of some roles and none of others.
 
-class Feed(Protocol):
-    """How a recipe draws a batch."""
+        A role that is made of another counts as that. Raises CohortError where there is none.
+        """
+        needed = {self.source(role) for role in roles}
+        unwanted = set(lacking)
+        found = [
+            place
+            for place, volumes in enumerate(self.volumes)
+            if needed <= volumes.keys() and not unwanted & volumes.keys()
+        ]
+        if not found:
+            without = f" and no {', '.join(sorted(unwanted))}" if unwanted else ""
+            raise CohortError(f"no subject to learn from has {', '.join(sorted(needed))}{without}: fill in the table")
+        return found
 
-    def draw(self, pool: Pool, rng: np.random.Generator) -> dict[str, Array]:
-        """Return a batch of arrays in the network's range; all chance comes from ``rng``."""
+    def source(self, role: str) -> str:
+        """Return the role whose volume a role is made of: mostly itself."""
+        made = self.study.made.get(role)
+        return made.of if isinstance(made, Degraded) else role
+
+
+class Source(Protocol):
+    """Where some tensors of a batch come from."""
+
+    @property
+    def needs(self) -> str:
+        """What it needs of a cohort, in words; nothing for what is drawn."""
+
+    def draw(self, pool: Pool, rng: np.random.Generator) -> Mapping[str, Array]:
+        """Return one item's arrays by name; all chance comes from ``rng``. Raises CohortError for a pool without."""
+
+
+@dataclass(frozen=True, init=False)
+class Feed:
+    """How a recipe draws a batch: so many items, each from all sources, which know nothing of one another."""
+
+    batch: int
+    sources: tuple[Source, ...]
+
+    def __init__(self, batch: int, *sources: Source) -> None:
+        object.__setattr__(self, "batch", batch)
+        object.__setattr__(self, "sources", sources)
+
+    def draw(self, pool: Pool, seeds: Sequence[int], number: int, item: int) -> dict[str, Array]:
+        """Return one item of batch ``number``; it follows from (seeds, number, item) alone."""
+        drawn: dict[str, Array] = {}
+        for place, source in enumerate(self.sources):
+            drawn.update(source.draw(pool, np.random.default_rng([*seeds, number, item, place])))
+        return drawn
 
 
 @dataclass(frozen=True)
-class PairedPatches:
-    """Aligned patches: ``input``, ``target`` and ``weight``, each (B, channels, *patch), every subject as often."""
+class Pair:
+    """Aligned patches: ``input``, ``target`` and ``weight``, each (channels, *patch); every subject as often.
 
-    batch: int
+    The target's patch is ``patch`` large, the input's as much smaller as the study's targets are finer. ``also`` names
+    volumes that were predicted beforehand. Where the table describes subjects: ``condition`` as well.
+    """
+
     patch: tuple[int, ...]
     augmentation: Augmentation = field(default_factory=Augmentation)
+    also: tuple[str, ...] = ()
 
-    def draw(self, pool: Pool, rng: np.random.Generator) -> dict[str, Array]:
-        drawn = [self._one(pool, rng) for _ in range(self.batch)]
-        return {name: np.stack([patch[name] for patch in drawn]) for name in ("input", "target", "weight")}
+    @property
+    def needs(self) -> str:
+        return "aligned pairs"
 
-    def _one(self, pool: Pool, rng: np.random.Generator) -> dict[str, NDArray[np.float32]]:
+    def draw(self, pool: Pool, rng: np.random.Generator) -> Mapping[str, Array]:
         study = pool.study
-        index = int(rng.integers(len(pool.cases)))
-        weight = pool.weights[index]
-        centre = np.unravel_index(int(pool.centres[index][rng.integers(len(pool.centres[index]))]), weight.shape)
-        patch = self.patch if study.dimensions == 3 else (1, *self.patch)
-        start = [_start(int(c), size, length) for c, size, length in zip(centre, patch, weight.shape, strict=True)]
-        chance = _Chance(rng, self.augmentation)
+        cut = _Cut(pool, pool.having(study.domains), self.patch, self.augmentation, rng)
+        stack = {"input": cut.channels(study.inputs), "target": cut.channels(study.targets), "weight": cut.weight()}
+        stack |= {name: cut.predicted(name) for name in self.also}
+        return {**cut.chance.narrowed(cut.chance.bent(cut.flat(stack))), **cut.said()}
 
-        def cut(volume: Array, offset: int, outside: float) -> Array:
-            """Cut a patch whose slices are shifted; beyond the first and last slice that slice is repeated."""
-            return chance.placed(_window(volume, start, patch, offset, outside))
 
-        def channel(role: str, offset: int) -> NDArray[np.float32]:
-            scale, case = pool.scales[index][role], pool.cases[index]
-            background = case.stored(role, study.domains[role].background)
-            cutting = cut(pool.volumes[index][role], offset, background)
-            return chance.shaded(role, study, scale, case.in_unit(role, cutting))
+@dataclass(frozen=True)
+class Images:
+    """Patches of some roles under one name, (channels, *patch / shrunk), from subjects that have them.
 
-        offsets = sorted(study.whole_volume("", 1).offsets, reverse=chance.stack_turned)
-        stack = {
-            "input": np.stack([channel(role, offset) for role in study.inputs for offset in offsets]),
-            "target": np.stack([channel(role, 0) for role in study.targets]),
-            "weight": cut(weight, 0, 0)[None],
-        }
-        if study.dimensions == 2:
-            stack = {name: volume[:, 0] for name, volume in stack.items()}
-        return chance.narrowed(chance.bent({name: np.ascontiguousarray(volume) for name, volume in stack.items()}))
+    From such alone as lack the roles ``lacking``. ``shrunk``: edges are so many times shorter, by averaging. Where
+    the table describes subjects: ``condition`` as well.
+    """
+
+    name: str
+    roles: Iterable[str]
+    patch: tuple[int, ...]
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    lacking: Iterable[str] = ()
+    shrunk: int = 1
+
+    @property
+    def needs(self) -> str:
+        return f"images without {', '.join(self.lacking)}" if list(self.lacking) else "images, in no order"
+
+    def draw(self, pool: Pool, rng: np.random.Generator) -> Mapping[str, Array]:
+        cut = _Cut(pool, pool.having(self.roles, self.lacking), self.patch, self.augmentation, rng)
+        stack = cut.flat({self.name: cut.channels(self.roles), "weight": cut.weight()})
+        images = cut.chance.bent(stack)[self.name]
+        return {self.name: _shrunk(images, self.shrunk), **cut.said()}
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Noise, or whatever a game begins with, under one name."""
+
+    name: str
+    chance: Chance
+
+    @property
+    def needs(self) -> str:
+        return ""
+
+    def draw(self, pool: Pool, rng: np.random.Generator) -> Mapping[str, Array]:  # noqa: ARG002 - it reads no image
+        return {self.name: self.chance.draw(rng)}
+
+
+def _shrunk(images: NDArray[np.float32], factor: int) -> NDArray[np.float32]:
+    if factor == 1:
+        return images
+    split = [number for length in images.shape[1:] for number in (length // factor, factor)]
+    averaged = tuple(range(2, 2 + len(split), 2))
+    return np.asarray(images.reshape(images.shape[0], *split).mean(axis=averaged), np.float32)
+
+
+class _Cut:
+    """One place of one case, and one draw of the augmentation there."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        among: Sequence[int],
+        patch: tuple[int, ...],
+        augmentation: Augmentation,
+        rng: np.random.Generator,
+    ) -> None:
+        self.pool, self.study = pool, pool.study
+        self.index = among[int(rng.integers(len(among)))]
+        shape, centres = pool.weights[self.index].shape, pool.centres[self.index]
+        centre = np.unravel_index(int(centres[rng.integers(len(centres))]), shape)
+        self.patch = patch if self.study.dimensions == 3 else (1, *patch)
+        places = zip(centre, self.patch, shape, strict=True)
+        self.start = [_start(int(c), size, length) for c, size, length in places]
+        self.chance = _Chance(rng, augmentation)
+
+    def channels(self, roles: Iterable[str]) -> NDArray[np.float32]:
+        """Return the patch of some roles as channels; inputs with their neighbouring slices."""
+        offsets = self.study.whole_volume("", 1).offsets
+        return np.concatenate(
+            [
+                self._one(role, offset)
+                for role in roles
+                for offset in (sorted(offsets, reverse=self.chance.stack_turned) if role in self.study.inputs else (0,))
+            ]
+        )
+
+    def _one(self, role: str, offset: int) -> NDArray[np.float32]:
+        case, source = self.pool.cases[self.index], self.pool.source(role)
+        domain, scale = self.study.domains[source], self.pool.scales[self.index][source]
+        stored = self._window(self.pool.volumes[self.index][source], offset, case.stored(source, domain.background))
+        values = case.in_unit(source, stored)
+        made = self.study.made.get(role)
+        if isinstance(made, Degraded):
+            values = made.apply(values, self.study.dimensions)
+        return self.chance.shaded(role, self.study, domain.window.shown(values, scale))
+
+    def weight(self) -> NDArray[np.float32]:
+        """Return how much each voxel counts, as one channel."""
+        return self._window(self.pool.weights[self.index], 0, 0)[None]
+
+    def predicted(self, name: str) -> NDArray[np.float32]:
+        """Return the patch of a volume that was predicted beforehand, as one channel."""
+        return self._window(self.pool.prepared[self.index][name], 0, -1)[None]
+
+    def said(self) -> dict[str, Array]:
+        """Return what the table says of the case, where a study asks for it."""
+        condition = self.study.condition
+        return {"condition": condition.of(self.pool.cases[self.index].said)} if condition.size else {}
+
+    def flat(self, stack: Mapping[str, Array]) -> dict[str, NDArray[np.float32]]:
+        """Return contiguous patches, in 2D without the axis of slices."""
+        flat = {name: volume[:, 0] for name, volume in stack.items()} if self.study.dimensions == 2 else stack
+        return {name: np.ascontiguousarray(volume) for name, volume in flat.items()}
+
+    def _window(self, volume: Array, offset: int, outside: float) -> Array:
+        """Cut a patch whose slices are shifted; beyond the first and last slice that slice is repeated."""
+        return self.chance.placed(_window(volume, self.start, self.patch, offset, outside))
 
 
 class _Chance:
@@ -161,8 +311,7 @@ class _Chance:
         narrowed = {"input": np.where(shown, stack["input"], np.float32(-1)), "weight": stack["weight"] * shown}
         return {**stack, **narrowed}
 
-    def shaded(self, role: str, study: Study, scale: Scale, values: Array) -> NDArray[np.float32]:
-        scaled = scale.to_network(values)
+    def shaded(self, role: str, study: Study, scaled: NDArray[np.float32]) -> NDArray[np.float32]:
         if role in study.inputs and isinstance(study.domains[role].window, PercentileWindow):
             scaled = np.clip(((scaled + 1) / 2) ** np.float32(self.gamma) * np.float32(2 * self.gain) - 1, -1, 1)
         return scaled
@@ -191,11 +340,15 @@ def _window(volume: Array, start: Sequence[int], size: Sequence[int], offset: in
 
 
 class Batches(torch.utils.data.Dataset[dict[str, Tensor]]):
-    """Batch n for a torch loader with any number of workers."""
+    """Batch n for a torch loader with any number of workers: one process's share of it where several train."""
 
-    def __init__(self, feed: Feed, pool: Pool, seed: int) -> None:
-        self.feed, self.pool, self.seed = feed, pool, seed
+    def __init__(self, feed: Feed, pool: Pool, seeds: Sequence[int], share: range | None = None) -> None:
+        self.feed, self.pool, self.seeds = feed, pool, seeds
+        self.items = range(feed.batch) if share is None else share
+        # What a cohort lacks is said before training begins.
+        for source in feed.sources:
+            source.draw(pool, np.random.default_rng(seeds))
 
     def __getitem__(self, number: int) -> dict[str, Tensor]:
-        drawn = self.feed.draw(self.pool, np.random.default_rng([self.seed, number]))
-        return {name: torch.from_numpy(array) for name, array in drawn.items()}
+        drawn = [self.feed.draw(self.pool, self.seeds, number, item) for item in self.items]
+        return {name: torch.from_numpy(np.stack([one[name] for one in drawn])) for name in drawn[0]}

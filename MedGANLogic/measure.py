@@ -94,7 +94,7 @@ def measure(
     without test subjects, or one that does not name the test subjects that the bundle was trained without.
     """
     study = Study.from_json(bundle.card.training["study"])
-    rows = read_table(table, list(study.domains))
+    rows = read_table(table, study.columns)
     tested = [row for row in rows if row.part == "test"]
     if sorted(row.subject for row in tested) != list(bundle.card.training["test_subjects"]) or not tested:
         raise MedGANError(f"{table}'s test subjects are not those that {bundle.card.name} was trained without")

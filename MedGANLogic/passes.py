@@ -1,14 +1,18 @@
-"""How a network goes over a volume: which slices it is shown, as channels of which window. No torch."""
+"""What a model does with volumes, step by step: networks over the whole volume, and voxel-wise functions. No torch."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from MedGANLogic.domain import Array
+from MedGANLogic.plain import Plain
 
 #: The voxel axis, in R, A, S order, along which a plane's slices are stacked.
 PLANES: Mapping[str, int] = {"sagittal": 0, "coronal": 1, "axial": 2}
+
+Volume = NDArray[np.float32]
 
 
 def slices_first(voxels: Array, plane: str) -> Array:
@@ -21,13 +25,28 @@ def slices_back(voxels: Array, plane: str) -> Array:
     return np.moveaxis(voxels, 0, PLANES[plane])
 
 
+class Step(Plain):
+    """One step of a prediction: the named volumes it reads, and those it writes."""
+
+    reads: tuple[str, ...]
+    writes: tuple[str, ...]
+
+    @property
+    def networks(self) -> tuple[str, ...]:
+        """Names of the networks that it uses."""
+        return ()
+
+
 @dataclass(frozen=True)
-class Pass:
+class Pass(Step):
     """One network over the whole volume: the named volumes it reads, those it writes, and how windows are cut.
 
     ``dimensions`` is 2 or 3; with 2, ``neighbours`` slices on either side are read as further channels (2.5D where
     there are any), the first and last slice standing in for those beyond. A window's size is a multiple of
-    ``multiple``.
+    ``multiple``. ``margin``: voxels that the network loses on every side (valid convolutions); its windows are shown
+    with so much of their surroundings. ``finer``: voxels that it writes for one that it reads, along every axis of
+    its dimensions. ``largest``: the largest edge of a window, for networks whose answer depends on how much they see
+    (instance norm); 0 for any.
     """
 
     network: str
@@ -36,6 +55,25 @@ class Pass:
     dimensions: int
     neighbours: int
     multiple: int
+    margin: int = 0
+    finer: int = 1
+    largest: int = 0
+
+    def __post_init__(self) -> None:
+        for name, low, high in (
+            ("dimensions", 2, 3),
+            ("neighbours", 0, 16),
+            ("multiple", 1, 1024),
+            ("margin", 0, 256),
+            ("finer", 1, 16),
+            ("largest", self.multiple if self.largest else 0, 4096),
+        ):
+            if not low <= getattr(self, name) <= high:
+                raise ValueError(f"{name} is {getattr(self, name)}: expected {low} to {high}")
+
+    @property
+    def networks(self) -> tuple[str, ...]:
+        return (self.network,)
 
     @property
     def offsets(self) -> tuple[int, ...]:
@@ -47,3 +85,90 @@ class Pass:
     def channels(self) -> int:
         """Channels that the network reads."""
         return len(self.reads) * len(self.offsets)
+
+
+@dataclass(frozen=True)
+class Search(Pass):
+    """Find, for every window of ``multiple`` = ``largest`` voxels, the image most like it that a generator can make.
+
+    ``network`` makes images from ``latent`` numbers; they are moved by Adam, ``steps`` times at ``rate``, to lower
+    (1 - ``balance``)·Σ|x - G(z)| + ``balance``·Σ|f(x) - f(G(z))|, f being the ``judge``'s features
+    (Schlegl et al. 2017, arXiv:1703.05921, eqs. 1-5). Writes that image, and the lowest sum per voxel as a score.
+    """
+
+    judge: str = ""
+    latent: int = 1
+    steps: int = 500
+    rate: float = 1e-2
+    balance: float = 0.1
+
+    @property
+    def networks(self) -> tuple[str, ...]:
+        return (self.network, self.judge)
+
+
+@dataclass(frozen=True)
+class Draw(Step):
+    """A generator from vectors to images: it reads vectors by name, joined in this order, and writes channels.
+
+    With 2 ``dimensions`` every vector gives a slice, with 3 a volume.
+    """
+
+    network: str
+    reads: tuple[str, ...]
+    writes: tuple[str, ...]
+    dimensions: int
+
+    @property
+    def networks(self) -> tuple[str, ...]:
+        return (self.network,)
+
+
+class Blend(Step):
+    """A voxel-wise function of volumes, in the network's range."""
+
+    def blended(self, volumes: Mapping[str, Volume]) -> Volume:
+        """Return the volume that is written."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Chosen(Blend):
+    """Where the first volume exceeds ``at`` it is taken itself, elsewhere the second.
+
+    Over ``width`` either side of the border they are mixed (0: not at all), so that none is seen.
+    """
+
+    reads: tuple[str, ...]
+    writes: tuple[str, ...]
+    at: float
+    width: float = 0.0
+
+    def blended(self, volumes: Mapping[str, Volume]) -> Volume:
+        first, second = (volumes[name] for name in self.reads)
+        share = (first - np.float32(self.at)) / np.float32(2 * self.width) + np.float32(0.5) if self.width else None
+        taken = (first > self.at).astype(np.float32) if share is None else np.clip(share, 0, 1)
+        return np.asarray(taken * first + (1 - taken) * second, np.float32)
+
+
+@dataclass(frozen=True)
+class Mean(Blend):
+    """The mean of all volumes that are read."""
+
+    reads: tuple[str, ...]
+    writes: tuple[str, ...]
+
+    def blended(self, volumes: Mapping[str, Volume]) -> Volume:
+        return np.asarray(np.mean([volumes[name] for name in self.reads], axis=0), np.float32)
+
+
+@dataclass(frozen=True)
+class Difference(Blend):
+    """The distance of two volumes, |a - b| - 1: from -1 where they are alike to 1 where they are opposite ends."""
+
+    reads: tuple[str, ...]
+    writes: tuple[str, ...]
+
+    def blended(self, volumes: Mapping[str, Volume]) -> Volume:
+        first, second = (volumes[name] for name in self.reads)
+        return np.asarray(np.abs(first - second) - np.float32(1), np.float32)

@@ -6,14 +6,15 @@
 
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from MedGANLogic.chance import Chance
 from MedGANLogic.feeds import Feed
-from MedGANLogic.passes import Pass
+from MedGANLogic.passes import Step
 from MedGANLogic.study import Study
 
 Batch = Mapping[str, Tensor]
@@ -35,11 +36,22 @@ class tensor:  # noqa: N801 - reads as a decorator, like property
 
 
 class Game:
-    """One batch and the tensors that the players make of it. Subclasses name them with ``@tensor``."""
+    """One batch and the tensors that the players make of it. Subclasses name them with ``@tensor``.
 
-    def __init__(self, networks: Networks, batch: Batch) -> None:
+    ``step`` counts within the phase, ``done`` is the finished share of it, in [0, 1]. What the flight recorder looks
+    at, where a game has it: ``scores``, a discriminator's answers; ``made`` and ``real``, the images that a generator
+    made and those that it should resemble.
+    """
+
+    scores: ClassVar[tuple[str, ...]] = ()
+    made: ClassVar[str] = ""
+    real: ClassVar[str] = ""
+
+    def __init__(self, networks: Networks, batch: Batch, step: int = 0, done: float = 0.0) -> None:
         self.networks = networks
         self.batch = batch
+        self.step = step
+        self.done = done
         self._known: dict[str, tuple[Tensor, frozenset[str]]] = {}
         self._being_computed: list[set[str]] = []
 
@@ -60,6 +72,11 @@ class Game:
             self._being_computed[-1] |= passed
         return value
 
+    def known(self, name: str) -> Tensor | None:
+        """Return a tensor by its name if it is remembered, without computing it."""
+        found = self._known.get(name)
+        return found and found[0]
+
     def forget(self, moved: Collection[str]) -> None:
         """Drop every tensor that passed through one of the networks that moved."""
         self._known = {name: known for name, known in self._known.items() if known[1].isdisjoint(moved)}
@@ -70,6 +87,7 @@ class Game:
         return {name for owner in cls.__mro__ for name, value in vars(owner).items() if isinstance(value, tensor)}
 
 
+#: A factor as a function of the finished share of the phase, in [0, 1].
 Schedule = Callable[[float], float]
 
 
@@ -79,19 +97,33 @@ def constant(_: float) -> float:
 
 
 def cosine(done: float) -> float:
-    """Let the learning rate fall to 0 along half a cosine; ``done`` is the finished share of the phase, in [0, 1]."""
+    """Let the learning rate fall to 0 along half a cosine."""
     return 0.5 * (1 + math.cos(math.pi * done))
+
+
+@dataclass(frozen=True)
+class Linear:
+    """A schedule: ``first`` until the share ``begin``, then a straight line to ``last`` at the share ``end``."""
+
+    first: float
+    last: float
+    begin: float = 0.0
+    end: float = 1.0
+
+    def __call__(self, done: float) -> float:
+        share = min(max((done - self.begin) / (self.end - self.begin), 0.0), 1.0)
+        return self.first + share * (self.last - self.first)
 
 
 @dataclass(frozen=True, init=False)
 class Term:
-    """``weight * loss(*tensors)``; ``names`` are tensors of the game."""
+    """``weight * loss(*tensors)``; ``names`` are tensors of the game, the weight may change with the share done."""
 
-    weight: float
+    weight: float | Schedule
     loss: Callable[..., Tensor]
     names: tuple[str, ...]
 
-    def __init__(self, weight: float, loss: Callable[..., Tensor], *names: str) -> None:
+    def __init__(self, weight: float | Schedule, loss: Callable[..., Tensor], *names: str) -> None:
         for key, value in (("weight", weight), ("loss", loss), ("names", names)):
             object.__setattr__(self, key, value)
 
@@ -99,8 +131,13 @@ class Term:
         """Return the unweighted loss in a game."""
         return self.loss(*(getattr(game, name) for name in self.names))
 
+    def weight_at(self, done: float) -> float:
+        """Return the weight when a share of the phase is done."""
+        return self.weight(done) if callable(self.weight) else self.weight
 
-Act = Callable[[Networks, int], None]
+
+#: What happens after a player's step, while the game still remembers what it read.
+Act = Callable[[Game], None]
 
 
 @dataclass(frozen=True)
@@ -114,15 +151,28 @@ class ExponentialAverage:
     into: str
     decay: float
 
-    def __call__(self, networks: Networks, step: int) -> None:
-        share = 1 - min(self.decay, (1 + step) / (10 + step))
+    def __call__(self, game: Game) -> None:
+        share = 1 - min(self.decay, (1 + game.step) / (10 + game.step))
         with torch.no_grad():
-            source = networks[self.of].state_dict()
-            for name, average in networks[self.into].state_dict().items():
+            source = game.networks[self.of].state_dict()
+            for name, average in game.networks[self.into].state_dict().items():
                 if average.is_floating_point():
                     average.lerp_(source[name], share)
                 else:
                     average.copy_(source[name])
+
+
+@dataclass(frozen=True)
+class Clip:
+    """An act: keep every weight of a network within ±``bound`` (Arjovsky et al. 2017, arXiv:1701.07875, alg. 1)."""
+
+    network: str
+    bound: float
+
+    def __call__(self, game: Game) -> None:
+        with torch.no_grad():
+            for weight in game.networks[self.network].parameters():
+                weight.clamp_(-self.bound, self.bound)
 
 
 @dataclass(frozen=True)
@@ -140,24 +190,33 @@ class Player:
 
 @dataclass(frozen=True)
 class Phase:
-    """A stretch of training: so many steps of one game between its players."""
+    """A stretch of training: so many steps of one game between its players, on batches of one feed.
+
+    ``beforehand`` runs over every training case as the phase begins; what it writes its feed may read. A stage of
+    growing or of a cascade, a pre-training: each is a phase.
+    """
 
     steps: int
+    feed: Feed
     game: type[Game]
     players: tuple[Player, ...]
+    beforehand: tuple[Step, ...] = ()
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """One published system, for one study: everything that training and prediction need to know."""
+    """One published system, for one study: everything that training and prediction need to know.
+
+    ``passes`` predict; ``chance`` is what they begin with where there is no input.
+    """
 
     title: str
     source: str
     networks: Networks
-    feed: Feed
     phases: tuple[Phase, ...]
-    passes: tuple[Pass, ...]
+    passes: tuple[Step, ...]
     departures: tuple[str, ...] = ()
+    chance: Mapping[str, Chance] = field(default_factory=dict)
 
 
 RecipeFunction = Callable[[Study], Recipe]

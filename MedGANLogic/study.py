@@ -2,11 +2,13 @@
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from MedGANLogic.domain import DOMAINS, Domain
+from MedGANLogic.chance import Condition
+from MedGANLogic.degradation import Averaged, Degraded, Made, Predicted
+from MedGANLogic.domain import CT, DOMAINS, MR, UNLIKENESS, Domain, Label, Labels
 from MedGANLogic.errors import MedGANError
 from MedGANLogic.passes import PLANES, Pass
 
@@ -31,10 +33,14 @@ class Settings:
 class Study:
     """The user's side: what is translated to what, on which grid, from which seed.
 
-    ``inputs`` and ``targets`` map a role (a column of the cohort's table) to its domain. ``dimensions`` is 2 or 3;
-    with 2, a network reads ``neighbours`` slices on either side of its own (2.5D where there are any). ``spacing_mm``
-    is None for each case's own spacing. ``changes`` replaces numbers of the recipe's ``Settings``.
-    ``about`` says in words what a model's card will show: ``title``, ``anatomy``, ``data``, ``licence``, ….
+    ``inputs`` and ``targets`` map a role (a column of the cohort's table) to its domain; without inputs, images are
+    made from nothing but chance. A cell may be empty: a subject without target is unlabelled. ``made`` says of roles
+    that no file holds how they come about. ``classes`` and ``attributes`` are what the table says of a subject in the
+    column ``class``, one of these, and in columns of numbers, each with the values that become -1 and 1.
+    ``dimensions`` is 2 or 3; with 2, a network reads ``neighbours`` slices on either side of its own (2.5D where
+    there are any). ``spacing_mm`` is None for each case's own spacing. ``changes`` replaces numbers of the recipe's
+    ``Settings``. ``about`` says in words what a model's card will show: ``title``, ``anatomy``, ``data``,
+    ``licence``, …; ``features`` among them names a file of weights for networks that compare images.
     """
 
     inputs: Mapping[str, Domain]
@@ -44,6 +50,9 @@ class Study:
     spacing_mm: tuple[float, float, float] | None = None
     plane: str = "axial"
     seed: int = 0
+    made: Mapping[str, Made] = field(default_factory=dict)
+    classes: tuple[str, ...] = ()
+    attributes: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     changes: Mapping[str, float] = field(default_factory=dict)
     about: Mapping[str, Any] = field(default_factory=dict)
 
@@ -53,19 +62,75 @@ class Study:
         return {**self.inputs, **self.targets}
 
     @property
+    def columns(self) -> tuple[str, ...]:
+        """The roles that the cohort's table holds."""
+        return tuple(role for role in self.domains if role not in self.made)
+
+    @property
+    def condition(self) -> Condition:
+        """What the table says of a subject, as a vector."""
+        return Condition(self.classes, dict(self.attributes))
+
+    @property
+    def task(self) -> str:
+        """What is done, by what goes in and what comes out: ``mr-to-ct``, ``segmentation``, ``sample``, …."""
+        target = next(iter(self.targets.values()))
+        first = next(iter(self.inputs.values()), None)
+        if first is None:
+            return "sample"
+        if isinstance(target.window, Labels):
+            return "segmentation"
+        if any(isinstance(made, Degraded) for made in self.made.values()):
+            return "super-resolution"
+        if self.made:
+            return "anomaly"
+        return f"{_MODALITIES[first.modality]}-to-{_MODALITIES[target.modality]}"
+
+    @property
+    def finer(self) -> int:
+        """How many times finer the targets are than the inputs, along every axis that a network sees."""
+        return next((made.by for made in self.made.values() if isinstance(made, Degraded)), 1)
+
+    @property
+    def finer_axes(self) -> tuple[int, int, int]:
+        """``finer`` along R, A and S."""
+        through = PLANES[self.plane] if self.dimensions == 2 else None
+        x, y, z = (1 if axis == through else self.finer for axis in range(3))
+        return x, y, z
+
+    @property
     def out_channels(self) -> int:
         """Channels that a network writes."""
-        return len(self.whole_volume("", 1).writes)
+        return len(self.written)
+
+    @property
+    def written(self) -> tuple[str, ...]:
+        """Names of the volumes that a network writes for all targets."""
+        return tuple(name for role, domain in self.targets.items() for name in domain.window.volumes(role))
 
     def whole_volume(self, network: str, multiple: int) -> Pass:
         """Return the pass that reads all inputs and writes all targets."""
-        writes = tuple(name for role, domain in self.targets.items() for name in domain.window.volumes(role))
-        return Pass(network, tuple(self.inputs), writes, self.dimensions, self.neighbours, multiple)
+        reads = tuple(name for role, domain in self.inputs.items() for name in domain.window.volumes(role))
+        return Pass(network, reads, self.written, self.dimensions, self.neighbours, multiple, finer=self.finer)
 
     @property
     def in_channels(self) -> int:
         """Channels that a network reads: every input with its neighbouring slices."""
         return self.whole_volume("", 1).channels
+
+    def limited_to(self, dimensions: int) -> "Study":
+        """Return this study. Raises StudyError where a system is not made for its number of dimensions."""
+        if self.dimensions != dimensions:
+            raise StudyError(f"this system is for {dimensions} dimensions: the study has {self.dimensions}")
+        return self
+
+    @property
+    def labels(self) -> Labels:
+        """The first target's labels. Raises StudyError where it has none."""
+        role, domain = next(iter(self.targets.items()))
+        if not isinstance(domain.window, Labels):
+            raise StudyError(f"this system segments: target {role!r} has no labels ({domain.unit})")
+        return domain.window
 
     def patch_shape(self, size: int) -> tuple[int, ...]:
         """Shape of a patch of the given edge in this study's number of dimensions."""
@@ -97,6 +162,9 @@ class Study:
             "spacing_mm": self.spacing_mm and list(self.spacing_mm),
             "plane": self.plane,
             "seed": self.seed,
+            "made": {role: made.to_json() for role, made in self.made.items()},
+            "classes": list(self.classes),
+            "attributes": {name: list(limits) for name, limits in self.attributes.items()},
             "changes": dict(self.changes),
             "about": dict(self.about),
         }
@@ -118,11 +186,20 @@ class Study:
                 _roles(data["targets"]),
                 **{key: type_(data[key]) for key, type_ in _PLAIN_FIELDS.items() if key in data},
                 spacing_mm=spacing and tuple(float(length) for length in spacing),
+                made={role: Made.from_json(made) for role, made in data.get("made", {}).items()},
+                classes=tuple(data.get("classes", ())),
+                attributes={
+                    name: (float(low), float(high)) for name, (low, high) in data.get("attributes", {}).items()
+                },
                 changes=dict(data.get("changes", {})),
                 about=dict(data.get("about", {})),
             )
         except KeyError as error:
             raise StudyError(f"a study needs {error}") from error
+        if strange := study.made.keys() - study.domains.keys():
+            raise StudyError(f"made names {', '.join(sorted(strange))}: roles are {', '.join(study.domains)}")
+        if not study.targets or any(low == high for low, high in study.attributes.values()):
+            raise StudyError(f"a study needs a target, and attributes with two different limits: found {dict(data)}")
         if study.dimensions not in (2, 3) or study.neighbours < 0 or study.plane not in PLANES:
             raise StudyError(f"dimensions 2 or 3, neighbours ≥ 0, plane {', '.join(PLANES)}: found {dict(data)}")
         if spacing and (len(spacing) != 3 or min(spacing) <= 0):
@@ -138,6 +215,9 @@ class Study:
             raise StudyError(f"{path}: {error}") from error
 
 
+#: A task is named by what goes in and what comes out.
+_MODALITIES: Mapping[str, str] = {"MR": "mr", "CT": "ct", "PT": "pet", "SEG": "labels"}
+
 _PLAIN_FIELDS: Mapping[str, type] = {"dimensions": int, "neighbours": int, "plane": str, "seed": int}
 
 
@@ -148,3 +228,14 @@ def _roles(data: Any) -> dict[str, Domain]:
         if role not in DOMAINS:
             raise StudyError(f"role {role!r} has no default domain: name it {', '.join(DOMAINS)} or give its domain")
     return {role: DOMAINS[role] for role in data}
+
+
+_LESION = Domain("SEG", "label", Labels((Label(1, "lesion", (230, 110, 60), "52988006"),)), 0.0)
+
+#: What a study looks like that a recipe is for; a recipe names one of these as its ``EXAMPLE``.
+TRANSLATION = Study({"mr": MR}, {"ct": CT})
+GENERATION = Study({}, {"mr": MR}, neighbours=0)
+CLASSES = replace(GENERATION, classes=("t1", "t2"))
+SEGMENTATION = Study({"mr": MR}, {"lesion": _LESION})
+SUPER_RESOLUTION = Study({"mr": MR}, {"fine": MR}, neighbours=0, made={"mr": Averaged("fine", 4)})
+ANOMALY = Study({"mr": MR}, {"anomaly": UNLIKENESS}, neighbours=0, made={"anomaly": Predicted()})

@@ -10,6 +10,7 @@ import torch
 
 from MedGANLogic.bundle import describe, rounded, save
 from MedGANLogic.catalogue import Card
+from MedGANLogic.chance import Normal
 from MedGANLogic.domain import CT, MR, PET, Domain, Label, Labels
 from MedGANLogic.parts.generators.plain_unet import PlainUNet
 from MedGANLogic.passes import Pass
@@ -19,7 +20,7 @@ SEGMENTATION = Domain("SEG", "label", TISSUES, 0.0)
 
 
 def _card(name: str, task: str, inputs: dict[str, Domain], targets: dict[str, Domain], **further) -> Card:
-    reads = tuple(inputs or further["noise"])
+    reads = tuple(inputs or further["chance"])
     writes = tuple(volume for role, domain in targets.items() for volume in domain.window.volumes(role))
     passes = (Pass("generator", reads, writes, dimensions=2, neighbours=0, multiple=4),)
     return Card(
@@ -56,7 +57,7 @@ CARDS: dict[str, Callable[[], Card]] = {
     "denoise": lambda: _card("toy-denoise", "denoise-ct", {"ct": CT}, {"clean": CT}, strength=0.75),
     "finer": lambda: _card("toy-finer", "super-resolution", {"mr": MR}, {"fine": MR}, finer=(1, 2, 3)),
     "segment": lambda: _card("toy-segment", "segmentation", {"mr": MR}, {"tissues": SEGMENTATION}),
-    "sample": lambda: _card("toy-sample", "sample", {}, {"ct": CT}, noise={"noise": (6, 16, 12)}),
+    "sample": lambda: _card("toy-sample", "sample", {}, {"ct": CT}, chance={"noise": Normal((6, 16, 12))}),
 }
 
 

@@ -12,6 +12,9 @@ class Paired(Game):
     Networks: ``generator`` and, where a term reads a score, ``discriminator``, which sees input and image together.
     """
 
+    scores = ("score_real_pair", "score_fake_pair")
+    made, real = "fake_b", "real_b"
+
     @tensor
     def real_a(self) -> Tensor:
         """The input in [-1, 1]."""

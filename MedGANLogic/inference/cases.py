@@ -2,20 +2,47 @@
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 from torch import nn
 
 from MedGANLogic.cohort import Case
+from MedGANLogic.degradation import Degraded
 from MedGANLogic.images import Image
 from MedGANLogic.inference.predict import predict
-from MedGANLogic.inference.translate import from_network, to_network
-from MedGANLogic.passes import Pass
+from MedGANLogic.inference.translate import from_network
+from MedGANLogic.passes import Step, Volume, slices_first
 from MedGANLogic.study import Study
 
 
-def predict_case(passes: Sequence[Pass], networks: Mapping[str, nn.Module], study: Study, case: Case) -> Image:
+def predict_case(passes: Sequence[Step], networks: Mapping[str, nn.Module], study: Study, case: Case) -> Image:
     """Return a case's first target as the networks predict it: on the case's grid, in the target's unit."""
     role, domain = next(iter(study.targets.items()))
-    volumes = {name: to_network(case.image(name, of), of, study.plane)[0] for name, of in study.inputs.items()}
-    device = next(networks[passes[0].network].parameters()).device
-    prediction = predict(passes, networks, volumes, device)
-    return from_network(prediction.volumes, role, domain, case.grid, study.plane, case.grid)
+    volumes = predicted_volumes(passes, networks, study, case)
+    return from_network(volumes, role, domain, case.grid, study.plane, case.grid)
+
+
+def predicted_volumes(
+    passes: Sequence[Step], networks: Mapping[str, nn.Module], study: Study, case: Case
+) -> Mapping[str, Volume]:
+    """Return all volumes that the passes write for a case, in the network's range, slices first."""
+    device = next(networks[passes[0].networks[0]].parameters()).device
+    return predict(passes, networks, case_inputs(study, case), device).volumes
+
+
+def case_inputs(study: Study, case: Case) -> dict[str, Volume]:
+    """Return the volumes that a study's networks read, by name, in their range, slices first.
+
+    A role that is made of another is made of it here, as the feed does it.
+    """
+    volumes: dict[str, Volume] = {}
+    for role, domain in study.inputs.items():
+        made = study.made.get(role)
+        source = made.of if isinstance(made, Degraded) else role
+        values = slices_first(case.in_unit(source, case.volumes[source]), study.plane)
+        if isinstance(made, Degraded):
+            values = made.apply(values, study.dimensions)
+        shown = domain.window.shown(values, case.scale(source, study.domains[source]))
+        volumes |= {
+            name: np.ascontiguousarray(one) for name, one in zip(domain.window.volumes(role), shown, strict=True)
+        }
+    return volumes

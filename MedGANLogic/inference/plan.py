@@ -53,8 +53,8 @@ def footprint(network: nn.Module, one: Pass) -> float:
     Counted on a copy without memory ("meta" device): every module's output once, in float32, and as much again
     for what a convolution needs while it works.
     """
-    edge = one.multiple * 2
-    shape = (1, one.channels, *(edge,) * one.dimensions)
+    edge = one.largest or one.multiple * 2
+    shape = (1, one.channels, *(edge + 2 * one.margin,) * one.dimensions)
     total = 0
 
     def count(_module: nn.Module, _inputs: object, output: torch.Tensor) -> None:
@@ -67,7 +67,7 @@ def footprint(network: nn.Module, one: Pass) -> float:
             module.register_forward_hook(count)
     with torch.no_grad():
         copied(torch.empty(shape, device="meta"))
-    return 2 * 4 * total / math.prod(shape[2:])
+    return 2 * 4 * total / float(edge**one.dimensions)
 
 
 def _on_meta(network: nn.Module) -> nn.Module:
@@ -81,7 +81,7 @@ def plan(one: Pass, shape: Index, bytes_per_voxel: float, memory_bytes: float) -
     Windows less than half as thick as they could be do not count: a voxel near a window's edge sees too little of its
     surroundings. Raises MemoryShortError where even the smallest does not fit.
     """
-    sizes = [_sizes(length, one.multiple) for length in shape]
+    sizes = [_sizes(length, one.multiple, one.largest) for length in shape]
     if one.dimensions == 2:
         sizes[0] = {1: shape[0]}
     affordable = memory_bytes / max(bytes_per_voxel, 1)
@@ -110,12 +110,14 @@ def plan(one: Pass, shape: Index, bytes_per_voxel: float, memory_bytes: float) -
     return Plan(size, tuple(itertools.product(*axes)), batch)  # type: ignore[arg-type]
 
 
-def _sizes(length: int, multiple: int) -> dict[int, int]:
+def _sizes(length: int, multiple: int, largest: int) -> dict[int, int]:
     """Return the edges that a window may have along an axis, each with the number of windows that it takes.
 
-    The whole axis, and the smallest edge for every number of windows; below four multiples a window shows too little.
+    The whole axis, or the ``largest`` edge there may be (0: any), and the smallest edge for every number of windows;
+    below four multiples a window shows too little.
     """
     whole = math.ceil(length / multiple) * multiple
+    whole = min(whole, largest // multiple * multiple) if largest else whole
     edges = range(whole, min(whole, 4 * multiple) - 1, -multiple)
     smallest = {len(_starts(length, edge, multiple)): edge for edge in edges}
     return {edge: count for count, edge in smallest.items()}

@@ -15,6 +15,7 @@ import torch
 from MedGANLogic import __version__, dicom
 from MedGANLogic.bundle import Bundle, open_bundle
 from MedGANLogic.catalogue import RESEARCH_USE, Card, Model, find
+from MedGANLogic.chance import refuse_unknown
 from MedGANLogic.check import Finding, check, refuse
 from MedGANLogic.domain import Domain, Scale
 from MedGANLogic.images import (
@@ -29,16 +30,20 @@ from MedGANLogic.images import (
     write,
 )
 from MedGANLogic.inference.devices import choose_device
-from MedGANLogic.inference.predict import Progress, Volume, predict, silent
-from MedGANLogic.passes import slices_back, slices_first
+from MedGANLogic.inference.predict import Progress, predict, silent
+from MedGANLogic.passes import Draw, Pass, Volume, slices_back, slices_first
 
 
 @dataclass(frozen=True)
 class Translation:
-    """A translated image and everything that is worth knowing about how it came to be (plain data)."""
+    """A translated image and everything that is worth knowing about how it came to be (plain data).
+
+    ``further`` holds the results of a model's targets after the first, by role.
+    """
 
     image: Image
     provenance: Mapping[str, Any]
+    further: Mapping[str, "Translation"] = field(default_factory=dict)
 
 
 def translate(
@@ -62,7 +67,6 @@ def translate(
     not even the smallest window fits.
     """
     card, chosen = bundle.card, choose_device(device)
-    role, target = _only_target(card)
     given = _by_role(card, images)
     applied = _strength(card, strength)
     findings = _findings(card, given)
@@ -76,59 +80,105 @@ def translate(
     began = time.monotonic()
 
     upright = orientation.apply_to_grid(wanted)
-    grid = upright.with_spacing(card.spacing_mm) if card.spacing_mm else upright
-    volumes, scales = {}, {}
+    seen, made = _grids(card, orientation.apply_to_grid(first.grid), upright)
+    volumes: dict[str, Volume] = {}
+    scales: dict[str, Scale] = {}
     for name, image in given.items():
-        prepared = prepare(image, grid, card.inputs[name])
-        volumes[name], scales[name] = to_network(prepared, card.inputs[name], card.plane)
+        read_as, scales[name] = to_network(name, prepare(image, seen, card.inputs[name]), card.inputs[name], card.plane)
+        volumes |= read_as
     prediction = predict(card.passes, bundle.networks, volumes, chosen, progress, memory_bytes)
-    # What has no unit keeps the brightness of the image that it was made from.
-    scale = next((scales[name] for name, domain in card.inputs.items() if domain == target), None)
-    result = from_network(prediction.volumes, role, target, grid, card.plane, upright, scale)
-    if applied < 1:
-        before = first.with_orientation(orientation).on_grid(upright, outside=target.background).voxels
-        result = replace(result, voxels=before + np.float32(applied) * (result.voxels - before))
-    result = result.without_orientation(orientation, wanted)
 
-    # The contract of the product, checked on every run: the promised grid, a value for every voxel.
-    if not result.grid.matches(wanted) or not np.isfinite(result.voxels).all():
-        raise RuntimeError("the result is not on the promised grid or not finite: please report this")
-    if shown is not None:
-        result = replace(result, voxels=np.where(shown, result.voxels, result.voxels.dtype.type(target.background)))
+    def restored(role: str, target: Domain) -> Image:
+        # What has no unit keeps the brightness of the image that it was made from.
+        scale = next((scales[name] for name, domain in card.inputs.items() if domain == target), None)
+        result = from_network(prediction.volumes, role, target, made, card.plane, upright, scale)
+        if applied < 1:
+            before = first.with_orientation(orientation).on_grid(upright, outside=target.background).voxels
+            result = replace(result, voxels=before + np.float32(applied) * (result.voxels - before))
+        result = result.without_orientation(orientation, wanted)
+        # The contract of the product, checked on every run: the promised grid, a value for every voxel.
+        if not result.grid.matches(wanted) or not np.isfinite(result.voxels).all():
+            raise RuntimeError("the result is not on the promised grid or not finite: please report this")
+        if shown is not None:
+            result = replace(result, voxels=np.where(shown, result.voxels, result.voxels.dtype.type(target.background)))
+        return result
+
+    results = {role: restored(role, target) for role, target in card.targets.items()}
     said = {
         "findings": [finding.to_json() for finding in findings],
         "input_unit": first.unit,
         "strength": applied,
     }
-    return _synthetic(bundle.model, result, target, prediction.account, time.monotonic() - began, said)
+    return _synthetic(bundle.model, results, prediction.account, time.monotonic() - began, said)
 
 
-def sample(bundle: Bundle, seed: int, device: str = "auto", progress: Progress = silent) -> Translation:
-    """Draw an image from a model that has no input; the same seed gives the same image on the same machine.
+def _grids(card: Card, coarse: Grid, fine: Grid) -> tuple[Grid, Grid]:
+    """Return the grid on which a model's networks see its inputs, and that of what they write.
 
-    The grid has the model's spacing (1 mm where it has none) about the origin. Raises ImageError for a model that
-    has inputs.
+    A network that magnifies is shown the image as it is; one that does not, on the finer grid.
+    """
+    magnifies = any(isinstance(one, Pass) and one.finer > 1 for one in card.passes)
+    seen = coarse if magnifies else fine
+    seen = seen.with_spacing(card.spacing_mm) if card.spacing_mm else seen
+    return seen, seen.finer(card.finer) if magnifies else seen
+
+
+def sample(
+    bundle: Bundle,
+    seed: int,
+    count: int = 1,
+    choices: Mapping[str, str] | None = None,
+    device: str = "auto",
+    progress: Progress = silent,
+) -> list[Translation]:
+    """Draw images from a model that has no input; the same seed gives the same images on the same machine.
+
+    Slices are stacked into one volume, volumes stand by themselves; the n-th does not depend on how many are drawn.
+    ``choices`` fixes what a model lets its user choose (a class, a code). The grid has the model's spacing (1 mm where
+    it has none) about the origin. Raises ImageError for a model that has inputs, ChanceError for a choice that is not
+    offered.
     """
     card, chosen = bundle.card, choose_device(device)
-    role, target = _only_target(card)
     if card.inputs:
         raise ImageError(f"{card.name} translates {', '.join(card.inputs)}: give it an image")
-    began = time.monotonic()
-    chance = np.random.default_rng(seed)
-    noise = {name: chance.standard_normal(shape, np.float32) for name, shape in card.noise.items()}
-    prediction = predict(card.passes, bundle.networks, noise, chosen, progress)
-    shape = slices_back(prediction.volumes[target.window.volumes(role)[0]], card.plane).shape
-    affine = np.diag([*(card.spacing_mm or (1.0, 1.0, 1.0)), 1.0])
-    affine[:3, 3] = -affine[:3, :3] @ (np.array(shape) - 1) / 2
-    grid = Grid(shape, affine)
-    result = from_network(prediction.volumes, role, target, grid, card.plane, grid)
-    return _synthetic(bundle.model, result, target, prediction.account, time.monotonic() - began, {"seed": seed})
+    if count < 1:
+        raise ImageError(f"{count} images: expected one or more")
+    picked = dict(choices or {})
+    refuse_unknown(card.chance, picked)
+    vectors = any(isinstance(one, Draw) and one.dimensions == 2 for one in card.passes)
+    stacks = [range(count)] if vectors else [range(number, number + 1) for number in range(count)]
+
+    def drawn(stack: range, done: int) -> Translation:
+        began = time.monotonic()
+        begun = _chances(card, seed, stack, picked)
+        prediction = predict(
+            card.passes,
+            bundle.networks,
+            begun,
+            chosen,
+            lambda now, all_: progress(done * all_ + now, all_ * len(stacks)),
+        )
+        shape = slices_back(next(iter(prediction.volumes.values())), card.plane).shape
+        affine = np.diag([*(card.spacing_mm or (1.0, 1.0, 1.0)), 1.0])
+        affine[:3, 3] = -affine[:3, :3] @ (np.array(shape) - 1) / 2
+        grid = Grid(shape, affine)
+        results = {
+            role: from_network(prediction.volumes, role, target, grid, card.plane, grid)
+            for role, target in card.targets.items()
+        }
+        said = {"seed": seed, "drawn": list(stack), "choices": picked}
+        return _synthetic(bundle.model, results, prediction.account, time.monotonic() - began, said)
+
+    return [drawn(stack, done) for done, stack in enumerate(stacks)]
 
 
-def _only_target(card: Card) -> tuple[str, Domain]:
-    if len(card.targets) != 1:
-        raise ImageError(f"{card.name} writes {', '.join(card.targets)}: only models with one result can be used yet")
-    return next(iter(card.targets.items()))
+def _chances(card: Card, seed: int, stack: range, choices: Mapping[str, str]) -> dict[str, Volume]:
+    """Return what a model begins with: vectors (n, length) by name, or one volume where it is as large as that."""
+    drawn: dict[str, Volume] = {}
+    for place, (name, chance) in enumerate(card.chance.items()):
+        each = [chance.chosen(chance.draw(np.random.default_rng([seed, n, place])), choices) for n in stack]
+        drawn[name] = np.stack(each) if each[0].ndim == 1 else each[0]
+    return drawn
 
 
 def _by_role(card: Card, images: Image | Mapping[str, Image]) -> dict[str, Image]:
@@ -171,10 +221,11 @@ def prepare(image: Image, grid: Grid, domain: Domain) -> Image:
     return without_surroundings(upright.on_grid(grid, outside=domain.background), domain)[0]
 
 
-def to_network(image: Image, domain: Domain, plane: str) -> tuple[Volume, Scale]:
-    """Return a prepared image's voxels in the network's range, slices first, and the scale that did it."""
+def to_network(role: str, image: Image, domain: Domain, plane: str) -> tuple[dict[str, Volume], Scale]:
+    """Return a prepared image's volumes by name in the network's range, slices first, and the scale that did it."""
     scale = domain.window.scale(image.voxels)
-    return scale.to_network(slices_first(image.voxels[0], plane)), scale
+    shown = domain.window.shown(slices_first(image.voxels[0], plane), scale)
+    return dict(zip(domain.window.volumes(role), shown, strict=True)), scale
 
 
 def from_network(
@@ -247,9 +298,20 @@ def translate_file(
     output = Path(output_path)
     _refuse_place(output, request.files)
     done = _translated(opened, request, device, progress)
+    for role, further in done.further.items():
+        place = beside(output, role)
+        _refuse_place(place, request.files)
+        with _account(place, {**further.provenance, **_said(opened, request, place)}):
+            write(further.image, place)
     with _account(output, {**done.provenance, **_said(opened, request, output)}) as provenance:
         write(done.image, output)
     return provenance
+
+
+def beside(output: Path, name: str) -> Path:
+    """Return where a further result stands: beside ``out.nii.gz``, ``out-NAME.nii.gz``."""
+    suffix = suffix_of(output)
+    return output.with_name(f"{output.name[: -len(suffix)]}-{name}{suffix}")
 
 
 def translate_series(
@@ -264,7 +326,7 @@ def translate_series(
     dicom.refuse_place(output, source)
     done = _translated(bundle, request, device, progress)
     with _account(output, {**done.provenance, **_said(bundle, request, output)}) as provenance:
-        dicom.write(done.image, _only_target(bundle.card)[1], bundle.model, source, output)
+        dicom.write(done.image, next(iter(bundle.card.targets.values())), bundle.model, source, output)
     return provenance
 
 
@@ -289,14 +351,28 @@ def _translated(bundle: Bundle, request: Request, device: str, progress: Progres
 
 
 def sample_file(
-    bundle: Bundle, output_path: str, seed: int, device: str = "auto", progress: Progress = silent
+    bundle: Bundle,
+    output_path: str,
+    seed: int,
+    count: int = 1,
+    choices: Mapping[str, str] | None = None,
+    device: str = "auto",
+    progress: Progress = silent,
 ) -> dict[str, Any]:
-    """Draw an image from a model without input into a file; return the provenance, also written beside it."""
+    """Draw images from a model without input into a file; return the provenance, also written beside it.
+
+    Volumes after the first, and further targets, stand beside it as ``OUT-1.nii.gz``, ``OUT-ROLE.nii.gz``.
+    """
     output = Path(output_path)
     _refuse_place(output, [])
-    done = sample(bundle, seed, device, progress)
-    with _account(output, {**done.provenance, "output": str(output)}) as provenance:
-        write(done.image, output)
+    first, *others = sample(bundle, seed, count, choices, device, progress)
+    named = {f"{number}": done for number, done in enumerate(others, start=1)} | dict(first.further)
+    for name, done in named.items():
+        place = beside(output, name)
+        with _account(place, {**done.provenance, "output": str(place)}):
+            write(done.image, place)
+    with _account(output, {**first.provenance, "output": str(output)}) as provenance:
+        write(first.image, output)
     return provenance
 
 
@@ -351,9 +427,22 @@ def _inside(mask: Image, grid: Grid) -> Any:
 
 
 def _synthetic(
-    model: Model, result: Image, target: Domain, account: tuple[str, ...], seconds: float, said: Mapping[str, Any]
+    model: Model,
+    results: Mapping[str, Image],
+    account: tuple[str, ...],
+    seconds: float,
+    said: Mapping[str, Any],
 ) -> Translation:
-    """Say of a result that it is synthetic, in its header and in the account of how it came to be."""
+    """Say of results that they are synthetic, in their headers and in the account of how they came to be."""
+    marked = {role: _marked(model, role, result, account, seconds, said) for role, result in results.items()}
+    first, *others = marked
+    return replace(marked[first], further={role: marked[role] for role in others})
+
+
+def _marked(
+    model: Model, role: str, result: Image, account: tuple[str, ...], seconds: float, said: Mapping[str, Any]
+) -> Translation:
+    target = model.card.targets[role]
     notes = f"SYNTHETIC {target.modality} ({target.unit}) by MedGAN {model.card.name}, research use only"
     provenance = {
         "synthetic": True,

@@ -2,9 +2,12 @@
 
 import importlib
 import pkgutil
+from types import ModuleType
+from typing import Any
 
 from MedGANLogic.errors import MedGANError
-from MedGANLogic.recipe import RecipeFunction
+from MedGANLogic.recipe import RecipeFunction, build
+from MedGANLogic.study import Study
 
 
 def names() -> tuple[str, ...]:
@@ -14,7 +17,36 @@ def names() -> tuple[str, ...]:
 
 def load(name: str) -> RecipeFunction:
     """Return a recipe's function. Raises MedGANError for a name that no file has."""
+    recipe: RecipeFunction = _module(name).recipe
+    return recipe
+
+
+def example(name: str) -> Study:
+    """Return what a study for a recipe looks like, at the recipe's published size."""
+    study: Study = _module(name).EXAMPLE
+    return study
+
+
+def described(name: str) -> dict[str, Any]:
+    """Return what a recipe says of itself, as plain data, without giving its networks any memory."""
+    import torch
+
+    study = example(name)
+    with torch.device("meta"):
+        recipe = build(load(name), study)
+    needs = [source.needs for phase in recipe.phases for source in phase.feed.sources]
+    needs += [f"a {'class' if study.classes else 'number'} for each"] if study.condition.size else []
+    return {
+        "name": name,
+        "title": recipe.title,
+        "source": recipe.source,
+        "task": study.task,
+        "needs": list(dict.fromkeys(filter(None, needs))),
+        "departures": list(recipe.departures),
+    }
+
+
+def _module(name: str) -> ModuleType:
     if name not in names():
         raise MedGANError(f"no recipe is called {name!r}: there are {', '.join(names())}")
-    recipe: RecipeFunction = importlib.import_module(f"{__name__}.{name.replace('-', '_')}").recipe
-    return recipe
+    return importlib.import_module(f"{__name__}.{name.replace('-', '_')}")

@@ -5,12 +5,14 @@ from functools import partial
 
 from torch.optim import AdamW
 
-from MedGANLogic.feeds import Augmentation, PairedPatches
+from MedGANLogic.feeds import Augmentation, Feed, Pair
 from MedGANLogic.games.paired import Paired
 from MedGANLogic.parts.generators.plain_unet import PlainUNet
 from MedGANLogic.parts.losses.voxelwise import masked_l1
 from MedGANLogic.recipe import ExponentialAverage, Phase, Player, Recipe, Term, cosine
-from MedGANLogic.study import Settings, Study
+from MedGANLogic.study import TRANSLATION, Settings, Study
+
+EXAMPLE = TRANSLATION
 
 #: [assumed] throughout: a baseline of ours, sized for two CPU cores.
 PUBLISHED = Settings(width=32, levels=4, patch=112, batch=12, steps=10_000, rate=2e-3)
@@ -28,12 +30,12 @@ def recipe(study: Study) -> Recipe:
         schedule=cosine,
         after=(ExponentialAverage("generator", "generator_average", 0.998),),
     )
+    feed = Feed(settings.batch, Pair(study.patch_shape(settings.patch), Augmentation(bent=0.5, narrowed=0.4)))
     return Recipe(
         title="L1 network (baseline, no adversary)",
         source="arXiv:1505.04597",
         networks={"generator": generator, "generator_average": deepcopy(generator)},
-        feed=PairedPatches(settings.batch, study.patch_shape(settings.patch), Augmentation(bent=0.5, narrowed=0.4)),
-        phases=(Phase(settings.steps, Paired, (player,)),),
+        phases=(Phase(settings.steps, feed, Paired, (player,)),),
         passes=(study.whole_volume("generator_average", multiple=2**settings.levels),),
         departures=(
             "regression instead of segmentation, L1 loss, batch norm, padding, half resolution [assumed]",

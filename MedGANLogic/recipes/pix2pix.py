@@ -5,14 +5,16 @@ from functools import partial
 
 from torch.optim import Adam
 
-from MedGANLogic.feeds import Augmentation, PairedPatches
+from MedGANLogic.feeds import Augmentation, Feed, Pair
 from MedGANLogic.games.paired import Paired
 from MedGANLogic.parts.discriminators.patch import PatchDiscriminator
 from MedGANLogic.parts.generators.strided_unet import StridedUNet
 from MedGANLogic.parts.losses.adversarial import called_fake, called_real
 from MedGANLogic.parts.losses.voxelwise import masked_l1
 from MedGANLogic.recipe import ExponentialAverage, Phase, Player, Recipe, Term
-from MedGANLogic.study import Settings, Study
+from MedGANLogic.study import TRANSLATION, Settings, Study
+
+EXAMPLE = TRANSLATION
 
 #: [paper], but for the steps, which are the catalogue's product default for one GPU.
 PUBLISHED = Settings(width=64, levels=8, patch=256, batch=1, steps=60_000, rate=2e-4)
@@ -39,6 +41,7 @@ def recipe(study: Study) -> Recipe:
             after=(ExponentialAverage("generator", "generator_average", 0.999),),
         ),
     )
+    feed = Feed(settings.batch, Pair(study.patch_shape(settings.patch), Augmentation(quarter_turns=False)))
     return Recipe(
         title="pix2pix",
         source="arXiv:1611.07004",
@@ -47,8 +50,7 @@ def recipe(study: Study) -> Recipe:
             "discriminator": discriminator,
             "generator_average": deepcopy(generator),
         },
-        feed=PairedPatches(settings.batch, study.patch_shape(settings.patch), Augmentation(quarter_turns=False)),
-        phases=(Phase(settings.steps, Paired, players),),
+        phases=(Phase(settings.steps, feed, Paired, players),),
         passes=(study.whole_volume("generator_average", multiple=2**settings.levels),),
         departures=(
             "predicts with an exponential average (.999) of the generator's weights [assumed]",

@@ -5,14 +5,16 @@ from functools import partial
 
 from torch.optim import Adam
 
-from MedGANLogic.feeds import Augmentation, PairedPatches
+from MedGANLogic.feeds import Augmentation, Feed, Pair
 from MedGANLogic.games.paired import Paired
 from MedGANLogic.parts.discriminators.patch import PatchDiscriminator
 from MedGANLogic.parts.generators.plain_unet import PlainUNet
 from MedGANLogic.parts.losses.adversarial import called_fake, called_real
 from MedGANLogic.parts.losses.voxelwise import masked_l1
 from MedGANLogic.recipe import ExponentialAverage, Phase, Player, Recipe, Term, cosine
-from MedGANLogic.study import Settings, Study
+from MedGANLogic.study import TRANSLATION, Settings, Study
+
+EXAMPLE = TRANSLATION
 
 #: [assumed] throughout: sized for two CPU cores.
 PUBLISHED = Settings(width=32, levels=4, patch=112, batch=12, steps=10_000, rate=5e-4)
@@ -40,6 +42,7 @@ def recipe(study: Study) -> Recipe:
             after=(ExponentialAverage("generator", "generator_average", 0.998),),
         ),
     )
+    feed = Feed(settings.batch, Pair(study.patch_shape(settings.patch), Augmentation(bent=0.5, narrowed=0.4)))
     return Recipe(
         title="pix2pix on a plain U-Net",
         source="arXiv:1611.07004",
@@ -48,8 +51,7 @@ def recipe(study: Study) -> Recipe:
             "discriminator": discriminator,
             "generator_average": deepcopy(generator),
         },
-        feed=PairedPatches(settings.batch, study.patch_shape(settings.patch), Augmentation(bent=0.5, narrowed=0.4)),
-        phases=(Phase(settings.steps, Paired, players),),
+        phases=(Phase(settings.steps, feed, Paired, players),),
         passes=(study.whole_volume("generator_average", multiple=2**settings.levels),),
         departures=(
             "a plain U-Net without dropout and with a linear output in place of U256 [assumed]",

@@ -1,19 +1,18 @@
 """A toy cohort: small limbs whose CT follows from their MR, as cases and as files with a table."""
 
 import csv
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
 import torch
 
 from MedGANLogic.cohort import Case
-from MedGANLogic.domain import CT, MR
 from MedGANLogic.images import Image, write
-from MedGANLogic.study import Settings, Study
+from MedGANLogic.study import TRANSLATION, Settings
 
 SHAPE = (40, 36, 12)
-TOY = {"width": 4, "levels": 3, "patch": 32, "batch": 2, "steps": 20}
+TOY = {"width": 4, "levels": 3, "patch": 32, "batch": 2, "steps": 40}
 PARTS = ("train", "train", "validation", "test")
 
 
@@ -57,14 +56,39 @@ def toy_cases(toy_case):
 
 @pytest.fixture(scope="session")
 def toy_study():
-    """Return a maker of MR-to-CT studies at toy width."""
+    """Return a maker of MR-to-CT studies at toy width, or of others that an example shows."""
     known = {field.name for field in fields(Settings)}
 
-    def make(dimensions=2, neighbours=1, seed=0, **changes):
+    def make(dimensions=2, neighbours=1, seed=0, example=TRANSLATION, **changes):
         toy = {name: value for name, value in {**TOY, **changes}.items() if name in known}
-        return Study({"mr": MR}, {"ct": CT}, dimensions, neighbours, seed=seed, changes=toy)
+        return replace(example, dimensions=dimensions, neighbours=neighbours, seed=seed, changes=toy)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def toy_cohort(toy_case):
+    """Return a maker of cases that a study can be trained on: two that lack nothing, one without targets, and one each
+    for validation and test."""
+
+    def make(study):
+        parts = ("train", "train", "train", "validation", "test")
+        return [_dressed(toy_case(f"S{n}", part, n), study, n, labelled=n != 2) for n, part in enumerate(parts)]
+
+    return make
+
+
+def _dressed(case, study, number, labelled):
+    """Return a toy case with the roles that a study's table holds, and what it says of a subject."""
+    shown = {**case.volumes, "seg": (case.volumes["mr"] > 330).astype(np.int16)}
+    volumes = {
+        role: shown[domain.modality.lower()]
+        for role, domain in study.domains.items()
+        if role in study.columns and (labelled or role in study.inputs or not study.inputs)
+    }
+    said = {"class": study.classes[number % len(study.classes)]} if study.classes else {}
+    said |= {name: str(low + (high - low) * number / 4) for name, (low, high) in study.attributes.items()}
+    return replace(case, volumes=volumes, slopes=dict.fromkeys(volumes, 1.0), said=said)
 
 
 @pytest.fixture(params=[(2, 0), (2, 1), (3, 0)], ids=["2D", "2.5D", "3D"])

@@ -4,7 +4,6 @@ Most volumes here hold their own voxels' numbers, so that a patch tells where it
 """
 
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +11,7 @@ import torch
 
 from MedGANLogic.cohort import Case, CohortError
 from MedGANLogic.domain import CT, MR, PET, Domain, FixedWindow
-from MedGANLogic.feeds import Augmentation, Batches, PairedPatches, Pool
+from MedGANLogic.feeds import Augmentation, Batches, Feed, Pair, Pool
 from MedGANLogic.study import Study
 from MedGANLogic.training import Loader
 
@@ -51,18 +50,17 @@ def places(values):
 
 
 def drawn(study, case, patch, augmentation, count=40):
-    feed, pool = PairedPatches(1, (patch,) * study.dimensions, augmentation), Pool(study, [case])
-    batches = (feed.draw(pool, np.random.default_rng([0, number])) for number in range(count))
-    return [{name: array[0] for name, array in batch.items()} for batch in batches]
+    feed, pool = Feed(1, Pair((patch,) * study.dimensions, augmentation)), Pool(study, [case])
+    return [feed.draw(pool, (0,), number, 0) for number in range(count)]
 
 
 @pytest.mark.parametrize("dimensions", [2, 3])
 def test_batch_n_follows_from_seed_and_n_alone(case, dimensions):
     study = numbered(dimensions, neighbours=1)
-    feed = PairedPatches(2, (8,) * dimensions, BENT)
+    feed = Feed(2, Pair((8,) * dimensions, BENT))
 
     def loaded(first, workers, seed=5):
-        loader = Loader(SimpleNamespace(feed=feed), Pool(study, [case]), seed, torch.device("cpu"), workers)
+        loader = Loader(feed, Pool(study, [case]), (seed,), torch.device("cpu"), workers)
         return list(loader.batches(first, 6))
 
     alone, by_two, later, other = loaded(0, 0), loaded(0, 2), loaded(3, 0), loaded(0, 0, seed=6)
@@ -79,7 +77,7 @@ def test_batch_n_follows_from_seed_and_n_alone(case, dimensions):
 def test_a_batch_has_the_studys_channels_and_the_networks_type(case, dimensions, neighbours, channels):
     study = numbered(dimensions, neighbours)
     patch = (4,) * dimensions
-    batch = Batches(PairedPatches(3, patch, BENT), Pool(study, [case]), 0)[0]
+    batch = Batches(Feed(3, Pair(patch, BENT)), Pool(study, [case]), (0,))[0]
     assert study.in_channels == channels
     assert {name: tuple(value.shape) for name, value in batch.items()} == {
         "input": (3, channels, *patch),
@@ -246,8 +244,8 @@ def test_every_subject_is_drawn_as_often_as_any_other(case):
     small = replace(case, body=np.zeros(SHAPE, bool))
     small.body[12, 10, 3] = True
     pool = Pool(numbered(), [case, replace(small, volumes={**case.volumes, "there": 0 * case.volumes["there"]})])
-    feed = PairedPatches(1, (4, 4), PLAIN)
-    draws = [feed.draw(pool, np.random.default_rng([1, number]))["target"] for number in range(200)]
+    feed = Feed(1, Pair((4, 4), PLAIN))
+    draws = [feed.draw(pool, (1,), number, 0)["target"] for number in range(200)]
     assert 70 < sum(bool((target == -1).all()) for target in draws) < 130
 
 
@@ -259,19 +257,17 @@ def test_a_pool_without_subjects_or_agreement_is_refused(case):
 
 
 def test_a_narrowed_patch_shows_a_part_of_what_it_would_have_shown(case):
-    feed, pool = PairedPatches(2, (8, 8), PLAIN), Pool(numbered(), [case])
-    narrow = PairedPatches(2, (8, 8), replace(PLAIN, narrowed=1.0))
+    feed, pool = Feed(1, Pair((8, 8), PLAIN)), Pool(numbered(), [case])
+    narrow = Feed(1, Pair((8, 8), replace(PLAIN, narrowed=1.0)))
     smaller = 0
     for number in range(20):
-        whole = feed.draw(pool, np.random.default_rng([0, number]))
-        part = narrow.draw(pool, np.random.default_rng([0, number]))
-        # Both draw the same numbers for the first patch only: the second one follows other chances.
-        shown = part["input"][0] != -1
+        whole, part = feed.draw(pool, (0,), number, 0), narrow.draw(pool, (0,), number, 0)
+        shown = part["input"] != -1
         rows, columns = (np.flatnonzero(shown[0].any(axis=axis)) for axis in (1, 0))
         assert min(len(rows), len(columns)) >= 3
         assert shown[0][rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].all()
-        assert np.array_equal(part["input"][0][shown], whole["input"][0][shown])
-        assert np.array_equal(part["target"][0], whole["target"][0])
-        assert np.array_equal(part["weight"][0], np.where(shown, whole["weight"][0], 0))
+        assert np.array_equal(part["input"][shown], whole["input"][shown])
+        assert np.array_equal(part["target"], whole["target"])
+        assert np.array_equal(part["weight"], np.where(shown, whole["weight"], 0))
         smaller += not shown.all()
     assert smaller > 10

@@ -8,12 +8,14 @@ import torch
 from torch import nn
 from torch.optim import SGD
 
+from MedGANLogic.feeds import Feed
 from MedGANLogic.games.paired import Paired
 from MedGANLogic.parts.losses.adversarial import called_fake, called_real
 from MedGANLogic.parts.losses.voxelwise import masked_l1
 from MedGANLogic.recipe import Game, Phase, Player, Term, tensor
 from MedGANLogic.training import play
 
+NO_FEED = Feed(1)
 CPU = torch.device("cpu")
 
 
@@ -141,7 +143,7 @@ def played(pair, *players):
         for player in players
     }
     drawn = batches()
-    play(Phase(1, Paired, players), pair, optimizers, drawn, 0, CPU)
+    play(Phase(1, NO_FEED, Paired, players), pair, optimizers, drawn, 0, CPU)
     return drawn
 
 

@@ -29,7 +29,7 @@ def pix2pix(study):
 
 @pytest.fixture
 def toy_batches(pix2pix, study, toy_cases):
-    batches = Batches(pix2pix.feed, Pool(study, toy_cases[:2]), study.seed)
+    batches = Batches(pix2pix.phases[0].feed, Pool(study, toy_cases[:2]), (study.seed,))
     return [batches[number] for number in range(STEPS)]
 
 

@@ -1,6 +1,7 @@
 """What every recipe promises, in every number of dimensions."""
 
 import ast
+import contextlib
 import re
 from collections import Counter
 from dataclasses import fields, replace
@@ -13,17 +14,33 @@ import torch
 from MedGANLogic import recipes
 from MedGANLogic.bundle import describe, open_bundle, rounded, save
 from MedGANLogic.catalogue import Card
+from MedGANLogic.domain import FixedWindow, Labels
 from MedGANLogic.feeds import Batches, Pool
 from MedGANLogic.images import Image
-from MedGANLogic.inference.translate import translate
-from MedGANLogic.recipe import build
-from MedGANLogic.study import Settings, Study
-from MedGANLogic.training import play, seed_of, start
+from MedGANLogic.inference.translate import sample, translate
+from MedGANLogic.recipe import ExponentialAverage, build
+from MedGANLogic.study import Settings, Study, StudyError
+from MedGANLogic.training import optimizers_of, play, predict_beforehand, seed_of, start
 
 CPU = torch.device("cpu")
+TOY = {"width": 4, "levels": 3, "patch": 32, "batch": 2, "steps": 40}
 FORKS = (ast.If, ast.IfExp, ast.BoolOp, ast.Match, ast.Try, ast.Lambda)
 LOOPS = (ast.For, ast.While, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 SETTING = re.compile(rf"({'|'.join(field.name for field in fields(Settings))}) \S+ \(paper: (\S+)\)")
+
+
+def variants(name):
+    """Return the dimensions and neighbours that a recipe can be trained in; what it is an example of is among them."""
+    example, possible = recipes.example(name), []
+    for dimensions, neighbours in ((2, 0), (2, 1), (3, 0)):
+        study = replace(example, dimensions=dimensions, neighbours=neighbours, changes=TOY)
+        with torch.device("meta"), contextlib.suppress(StudyError):
+            build(recipes.load(name), study)
+            # Without input there is nothing that could have neighbours.
+            if study.inputs or not neighbours:
+                possible.append((dimensions, neighbours))
+    assert (example.dimensions, example.neighbours) in possible
+    return possible
 
 
 @pytest.fixture(params=recipes.names())
@@ -31,23 +48,40 @@ def name(request):
     return request.param
 
 
-@pytest.fixture
-def recipe(name, study):
-    return build(recipes.load(name), study)
+@pytest.fixture(params=[(name, *variant) for name in recipes.names() for variant in variants(name)], ids=str)
+def varied(request):
+    return request.param
 
 
 @pytest.fixture
-def batches(recipe, study, toy_cases):
-    return Batches(recipe.feed, Pool(study, toy_cases[:2]), study.seed)
+def study(varied, toy_study):
+    name, dimensions, neighbours = varied
+    return toy_study(dimensions, neighbours, example=recipes.example(name))
 
 
-def one_step(recipe, batches, players=None, seed=0):
-    phase = recipe.phases[0]
-    phase = replace(phase, players=players or phase.players)
+@pytest.fixture
+def recipe(varied, study):
+    return build(recipes.load(varied[0]), study)
+
+
+@pytest.fixture
+def cases(study, toy_cohort):
+    return toy_cohort(study)
+
+
+def first_steps(recipe, study, cases, only=None, seed=0):
+    """Play one step of every phase, or of one with some players alone; return losses by phase, and the state."""
     state = start(recipe, CPU)
-    torch.manual_seed(seed_of(seed, 0))
-    losses = play(phase, state.networks, state.optimizers, (batches[number] for number in range(99)), 0, CPU)
-    return losses, state
+    pool = Pool(study, [case for case in cases if case.part == "train"])
+    played = []
+    for phase in recipe.phases if only is None else (only,):
+        predict_beforehand(pool, phase, state, study)
+        batches = Batches(phase.feed, pool, (seed,))
+        optimizers = optimizers_of(phase, state.networks)
+        torch.manual_seed(seed_of(seed, 0))
+        numbered = (batches[number] for number in range(99))
+        played.append(play(phase, state.networks, optimizers, numbered, 0, CPU))
+    return played, state
 
 
 def weights(networks):
@@ -62,53 +96,59 @@ def same(some, others):
 
 def test_every_term_reads_tensors_of_its_game_and_every_player_moves_known_networks(recipe):
     for phase in recipe.phases:
+        names = phase.game.names()
+        assert {*phase.game.scores, phase.game.made, phase.game.real} - {""} <= names
         for player in phase.players:
             assert set(player.moves) <= set(recipe.networks)
             assert player.terms
             for term in player.terms:
-                assert set(term.names) <= phase.game.names()
-    assert {one.network for one in recipe.passes} <= set(recipe.networks)
+                assert set(term.names) <= names
+    assert {name for one in recipe.passes for name in one.networks} <= set(recipe.networks)
 
 
-def test_one_step_is_finite_and_names_every_loss(recipe, batches):
-    losses, state = one_step(recipe, batches)
-    assert len(losses) == sum(len(player.terms) for player in recipe.phases[0].players)
-    assert all(torch.isfinite(loss) for loss in losses.values())
+def test_one_step_of_every_phase_is_finite_and_names_every_loss(recipe, study, cases):
+    played, state = first_steps(recipe, study, cases)
+    for phase, losses in zip(recipe.phases, played, strict=True):
+        assert len(losses) == sum(len(player.terms) for player in phase.players)
+        assert all(torch.isfinite(loss) for loss in losses.values())
     for network in state.networks.values():
         assert all(torch.isfinite(value).all() for value in network.state_dict().values())
 
 
-def test_each_player_changes_the_weights_of_its_own_networks_alone(name, study, toy_cases):
-    for number in range(len(build(recipes.load(name), study).phases[0].players)):
-        recipe = build(recipes.load(name), study)
-        player = replace(recipe.phases[0].players[number], after=())
-        before = weights(recipe.networks)
-        _, state = one_step(recipe, Batches(recipe.feed, Pool(study, toy_cases[:2]), 0), (player,))
-        after = weights(state.networks)
-        moved = {network for network in before if not same(before[network], after[network])}
-        assert moved == set(player.moves)
+def test_each_player_changes_the_weights_of_its_own_networks_alone(varied, study, cases):
+    built = build(recipes.load(varied[0]), study)
+    for place, phase in enumerate(built.phases):
+        for number in range(len(phase.players)):
+            recipe = build(recipes.load(varied[0]), study)
+            player = replace(recipe.phases[place].players[number], after=())
+            before = weights(recipe.networks)
+            _, state = first_steps(recipe, study, cases, replace(recipe.phases[place], players=(player,)))
+            after = weights(state.networks)
+            moved = {network for network in before if not same(before[network], after[network])}
+            assert moved == set(player.moves)
 
 
-def test_the_same_seed_gives_the_same_step(name, study, toy_cases):
+def test_the_same_seed_gives_the_same_step(varied, study, cases):
     ends = []
     for seed in (study.seed, study.seed, study.seed + 1):
         seeded = replace(study, seed=seed)
-        recipe = build(recipes.load(name), seeded)
-        _, state = one_step(recipe, Batches(recipe.feed, Pool(seeded, toy_cases[:2]), seed), seed=seed)
+        recipe = build(recipes.load(varied[0]), seeded)
+        _, state = first_steps(recipe, seeded, cases, recipe.phases[0], seed=seed)
         ends.append({f"{n}.{k}": v for n, net in state.networks.items() for k, v in net.state_dict().items()})
     assert same(ends[0], ends[1])
     assert not same(ends[0], ends[2])
 
 
 @pytest.fixture
-def opened(recipe, study, batches, tmp_path):
+def opened(recipe, study, cases, tmp_path):
     """Return a bundle that was saved after one step and opened again, and the networks that were saved."""
-    _, state = one_step(recipe, batches)
-    networks = {one.network: rounded(state.networks[one.network].eval()) for one in recipe.passes}
+    _, state = first_steps(recipe, study, cases)
+    used = {name for one in recipe.passes for name in one.networks}
+    networks = {name: rounded(state.networks[name].eval()) for name in used}
     card = Card(
         name="toy",
         title=recipe.title,
-        task="mr-to-ct",
+        task=study.task,
         inputs=study.inputs,
         targets=study.targets,
         spacing_mm=None,
@@ -120,6 +160,8 @@ def opened(recipe, study, batches, tmp_path):
         departures=recipe.departures,
         measured={},
         licence="CC0",
+        finer=study.finer_axes,
+        chance=recipe.chance,
     )
     return open_bundle(save(card, networks, "# Toy\n", tmp_path / "bundle")), networks
 
@@ -130,25 +172,49 @@ def test_a_saved_bundle_opens_bit_equal(opened, recipe, study):
     for network, expected in saved.items():
         assert same(expected.state_dict(), bundle.networks[network].state_dict())
     assert bundle.card.passes == recipe.passes
+    assert bundle.card.chance == recipe.chance
     assert bundle.card.departures == recipe.departures
     # The study that a model is trained on from comes from its card.
     assert Study.from_json(bundle.card.training["study"]) == study
 
 
-def test_a_small_volume_is_translated_on_its_own_grid_and_within_reach_of_the_window(opened, toy_cases, study):
+def test_a_small_volume_is_predicted_on_the_promised_grid_and_within_reach_of_the_window(opened, toy_case, study):
     bundle, _ = opened
-    mr = toy_cases[3].image("mr", study.inputs["mr"])
-    turned = np.array([[0.0, -2.0, 0.3, 11], [1.9, 0.0, 0.5, -7], [-0.4, 0.0, 3.8, 5], [0, 0, 0, 1]])
-    turned[:3, :3] = np.linalg.qr(turned[:3, :3])[0] * (2.0, 2.0, 4.0)
-    image = Image(mr.voxels, turned, "none")
-    result = translate(bundle, image, device="cpu", force=True).image
-    target = study.targets["ct"].window
-    middle, reach = (target.low + target.high) / 2, target.high - target.low
-    assert result.grid.matches(image.grid)
-    assert result.unit == "HU"
-    assert np.isfinite(result.voxels).all()
-    # A linear output may leave the window; by more than half of the window's width it is no CT.
-    assert np.abs(result.voxels - middle).max() < reach
+    if not study.inputs:
+        (made, *_) = sample(bundle, seed=3, count=2, device="cpu")
+        again, other = (sample(bundle, seed, device="cpu")[0].image for seed in (3, 4))
+        first = np.s_[:, :, :, :1] if study.dimensions == 2 else np.s_[:]
+        assert np.array_equal(made.image.voxels[first], again.voxels[first])
+        assert not np.array_equal(again.voxels, other.voxels)
+        results = {next(iter(study.targets)): made.image}
+    else:
+        image = turned(toy_case("T", "test", 9), study)
+        made = translate(bundle, image, device="cpu", force=True)
+        first = next(iter(image.values()))
+        assert made.image.grid.extent_mm == pytest.approx(first.grid.extent_mm)
+        assert np.prod(made.image.grid.shape) == np.prod(first.grid.shape) * np.prod(study.finer_axes)
+        results = {next(iter(study.targets)): made.image, **{role: one.image for role, one in made.further.items()}}
+    assert results.keys() == study.targets.keys()
+    for role, result in results.items():
+        domain = study.targets[role]
+        assert result.unit == domain.unit
+        assert np.isfinite(result.voxels).all()
+        if isinstance(domain.window, Labels):
+            assert set(np.unique(result.voxels)) <= {0, *(label.value for label in domain.window.labels)}
+        elif isinstance(domain.window, FixedWindow):
+            # A linear output may leave the window; by more than half of the window's width it is no CT.
+            middle, reach = (domain.window.low + domain.window.high) / 2, domain.window.high - domain.window.low
+            assert np.abs(result.voxels - middle).max() < reach
+
+
+def turned(case, study):
+    """Return the toy's volumes on an oblique grid with another order of axes, by the study's roles."""
+    affine = np.array([[0.0, -2.0, 0.3, 11], [1.9, 0.0, 0.5, -7], [-0.4, 0.0, 3.8, 5], [0, 0, 0, 1]])
+    affine[:3, :3] = np.linalg.qr(affine[:3, :3])[0] * (2.0, 2.0, 4.0)
+    return {
+        role: Image(case.image(domain.modality.lower(), domain).voxels, affine, domain.unit)
+        for role, domain in study.inputs.items()
+    }
 
 
 def test_its_file_is_short_and_has_neither_fork_nor_loop(name):
@@ -160,38 +226,47 @@ def test_its_file_is_short_and_has_neither_fork_nor_loop(name):
     assert len(text.splitlines()) < 80
 
 
-def test_its_source_can_be_looked_up(recipe):
-    assert re.fullmatch(r"arXiv:\d{4}\.\d{4,5}|doi:10\.\d{4,9}/\S+", recipe.source)
-    assert recipe.title
+def test_what_it_says_of_itself_can_be_looked_up(name):
+    said = recipes.described(name)
+    assert re.fullmatch(r"arXiv:\d{4}\.\d{4,5}|doi:10\.\d{4,9}/\S+", said["source"])
+    assert said["title"]
+    assert said["task"]
+    assert said["needs"]
+    # What is not the paper's says so.
+    for departure in said["departures"]:
+        assert re.search(r"\[(assumed|paper\??|seed)[^\]]*\]|\(paper: ", departure), departure
 
 
-def test_departures_name_the_settings_that_differ_and_only_those(name, toy_study):
+def test_departures_name_the_settings_that_differ_and_only_those(name):
     def departed(**changes):
-        study = replace(toy_study(dimensions=2, neighbours=0), changes=changes)
-        found = [SETTING.fullmatch(text) for text in build(recipes.load(name), study).departures]
+        study = replace(recipes.example(name), changes=changes)
+        with torch.device("meta"):
+            found = [SETTING.fullmatch(text) for text in build(recipes.load(name), study).departures]
         return {match[1]: match[2] for match in found if match}
 
-    width, steps = departed(width=3, steps=7), departed(width=3, steps=7, batch=11, rate=0.123)
-    assert set(width) == {"width", "steps"}
-    assert set(steps) == {"width", "steps", "batch", "rate"}
+    small = {"width": 3, "patch": 32}
+    width, steps = departed(**small, steps=97), departed(**small, steps=97, batch=11, rate=0.123)
+    assert set(width) == {"width", "patch", "steps"}
+    assert set(steps) == {"width", "patch", "steps", "batch", "rate"}
     # Said again with the paper's own numbers, the study departs in its width alone.
     papers = {setting: float(value) for setting, value in steps.items()}
     assert set(departed(**{**papers, "width": 3})) == {"width"}
 
 
-def test_a_setting_that_does_not_exist_is_refused(name, toy_study):
-    study = replace(toy_study(), changes={"widht": 4})
+def test_a_setting_that_does_not_exist_is_refused(name):
+    study = replace(recipes.example(name), changes={"widht": 4})
     with pytest.raises(ValueError, match="widht"):
         build(recipes.load(name), study)
 
 
-def test_an_average_follows_its_network_and_is_moved_by_nobody(recipe, batches):
-    acts = [act for phase in recipe.phases for player in phase.players for act in player.after]
-    moved = {network for phase in recipe.phases for player in phase.players for network in player.moves}
+def test_an_average_follows_its_network_and_is_moved_by_nobody(recipe, study, cases):
+    players = [player for phase in recipe.phases for player in phase.players]
+    moved = {network for player in players for network in player.moves}
+    averages = [act for player in players for act in player.after if isinstance(act, ExponentialAverage)]
+    assert not moved & {act.into for act in averages}
     before = weights(recipe.networks)
-    _, state = one_step(recipe, batches)
-    for act in acts:
-        assert act.into not in moved
+    _, state = first_steps(recipe, study, cases, recipe.phases[-1])
+    for act in {act for player in recipe.phases[-1].players for act in player.after} & set(averages):
         for key, value in state.networks[act.into].named_parameters():
             # At its first step the average goes nine tenths of the way.
             expected = torch.lerp(before[act.into][key], state.networks[act.of].get_parameter(key), 0.9)

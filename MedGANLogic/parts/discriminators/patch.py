@@ -1,8 +1,11 @@
 """PatchGAN: one logit for every patch of the image."""
 
+from collections.abc import Callable, Mapping
+from typing import ClassVar
+
 from torch import Tensor, nn
 
-from MedGANLogic.parts.dimensions import BATCH_NORM, CONVOLUTION, initialise
+from MedGANLogic.parts.dimensions import BATCH_NORM, CONVOLUTION, INSTANCE_NORM, initialise
 from MedGANLogic.parts.network import Network
 
 
@@ -14,9 +17,11 @@ class PatchDiscriminator(Network):
     where MONAI is not installed.
     """
 
+    norms: ClassVar[Mapping[int, Callable[[int], nn.Module]]] = BATCH_NORM
+
     def __init__(self, dimensions: int, in_channels: int, width: int, layers: int) -> None:
         super().__init__()
-        convolution, norm = CONVOLUTION[dimensions], BATCH_NORM[dimensions]
+        convolution, norm = CONVOLUTION[dimensions], self.norms[dimensions]
         body: list[nn.Module] = [convolution(in_channels, width, 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
         channels = width
         for layer in range(1, layers + 1):
@@ -31,3 +36,9 @@ class PatchDiscriminator(Network):
     def forward(self, image: Tensor) -> Tensor:
         logits: Tensor = self.score(image)
         return logits
+
+
+class InstancePatchDiscriminator(PatchDiscriminator):
+    """``PatchDiscriminator`` with instance norm, without scale and shift: CycleGAN's (arXiv:1703.10593, §7.2)."""
+
+    norms = INSTANCE_NORM

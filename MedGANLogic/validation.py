@@ -1,0 +1,121 @@
+"""How good networks are on subjects kept apart, while they are trained: one number, lower is better."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from MedGANLogic.cohort import Case
+from MedGANLogic.degradation import Predicted
+from MedGANLogic.domain import Labels
+from MedGANLogic.evaluation.distribution import sliced_wasserstein
+from MedGANLogic.feeds import Batches, Pool
+from MedGANLogic.images import Image
+from MedGANLogic.inference.cases import case_inputs, predict_case
+from MedGANLogic.passes import slices_first
+from MedGANLogic.recipe import Networks, Recipe
+from MedGANLogic.study import Study
+
+Picture = NDArray[np.float32]
+
+#: Images that are made, and as many real ones, where no pair says what is right.
+_COMPARED = 32
+
+
+@dataclass(frozen=True)
+class Score:
+    """The number, what it measures, and a picture (H, W) in [0, 1] of what was made."""
+
+    value: float
+    measure: str
+    picture: Picture
+
+
+def validate(networks: Networks, recipe: Recipe, study: Study, cases: Sequence[Case]) -> Score:
+    """Score networks in evaluation mode on cases.
+
+    Where all cases have what goes in and what should come out, by the user's own prediction: the mean over subjects of
+    the first target's MAE in its unit, or of 1 - Dice over its labels, where the case is valid body. Elsewhere by the
+    sliced Wasserstein distance between what the last phase's game makes and what is real.
+    """
+    if _paired(study, cases):
+        predicted = [predict_case(recipe.passes, networks, study, case) for case in cases]
+        errors = [case_error(case, image, study) for case, image in zip(cases, predicted, strict=True)]
+        return Score(float(np.mean(errors)), measure_of(study), _side_by_side(study, cases[0], predicted[0]))
+    made, real = _played(networks, recipe, study, cases)
+    return Score(sliced_wasserstein(made, real), "sliced Wasserstein distance", _sheet(made))
+
+
+def _paired(study: Study, cases: Sequence[Case]) -> bool:
+    comparable = study.inputs and not any(isinstance(made, Predicted) for made in study.made.values())
+    return bool(comparable) and all(set(study.columns) <= case.volumes.keys() for case in cases)
+
+
+def measure_of(study: Study) -> str:
+    """Return what pairs are scored by."""
+    target = next(iter(study.targets.values()))
+    return "1 - Dice" if isinstance(target.window, Labels) else f"MAE in {target.unit}"
+
+
+def case_error(case: Case, predicted: Image, study: Study) -> float:
+    """Return a prediction's MAE in the target's unit, or 1 - mean Dice over its labels, where the case is valid body.
+
+    A label that neither has counts as found.
+    """
+    role, domain = next(iter(study.targets.items()))
+    counted = case.valid & case.body
+    truth, found = case.in_unit(role, case.volumes[role])[counted], predicted.voxels[0][counted]
+    if not isinstance(domain.window, Labels):
+        return float(np.abs(found - truth).mean())
+    missed = []
+    for label in domain.window.labels:
+        here, there = truth == label.value, found == label.value
+        sizes = int(here.sum() + there.sum())
+        missed.append(1 - 2 * int((here & there).sum()) / sizes if sizes else 0.0)
+    return float(np.mean(missed))
+
+
+def _played(networks: Networks, recipe: Recipe, study: Study, cases: Sequence[Case]) -> tuple[Tensor, Tensor]:
+    """Return what the last phase's game makes of the cases, and what is real there, (n, C, *size)."""
+    phase = recipe.phases[-1]
+    batches = Batches(phase.feed, Pool(study, cases), (study.seed,))
+    device = next(weight.device for network in networks.values() for weight in network.parameters())
+    made, real = [], []
+    with torch.no_grad():
+        for number in range(-(-_COMPARED // phase.feed.batch)):
+            batch = {name: value.to(device) for name, value in batches[number].items()}
+            game = phase.game(networks, batch, 0, 1.0)
+            made.append(getattr(game, game.made).float().cpu())
+            real.append(getattr(game, game.real).float().cpu())
+    return torch.cat(made)[:_COMPARED], torch.cat(real)[:_COMPARED]
+
+
+def _sheet(made: Tensor) -> Picture:
+    """Lay sixteen images out in four rows; of volumes their middle slices."""
+    planes = made[:16, 0] if made.dim() == 4 else made[:16, 0, made.shape[2] // 2]
+    rows = [np.concatenate([*row.numpy()], axis=1) for row in planes.split(4) if len(row) == 4] or [planes[0].numpy()]
+    return np.asarray((np.concatenate(rows, axis=0) + 1) / 2, np.float32)
+
+
+def _side_by_side(study: Study, case: Case, predicted: Image) -> Picture:
+    """Show input, prediction and target in the case's middle slice, each in its window."""
+    role, target = next(iter(study.targets.items()))
+    scale = case.scale(role, target)
+    shown = [next(iter(case_inputs(study, case).values()))]
+    for values in (predicted.voxels[0], case.in_unit(role, case.volumes[role])):
+        shown.append(_grey(target.window.shown(slices_first(values, study.plane), scale)))
+    middle = [volume[volume.shape[0] // 2] for volume in shown]
+    finest = middle[-1].shape
+    enlarged = [np.kron(one, np.ones([f // o for f, o in zip(finest, one.shape, strict=True)])) for one in middle]
+    height = min(one.shape[0] for one in enlarged)
+    return np.asarray((np.concatenate([one[:height] for one in enlarged], axis=1) + 1) / 2, np.float32)
+
+
+def _grey(shown: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return one volume in [-1, 1] of a target's: labels as grey steps."""
+    if len(shown) == 1:
+        return np.asarray(shown[0])
+    return np.asarray(2 * shown.argmax(axis=0) / (len(shown) - 1) - 1, np.float32)
