@@ -93,11 +93,15 @@ def train(experiment: Experiment, pace: Pace | float, start_from: Bundle | None,
     recipe = build(load(experiment.recipe), study)
     if start_from is not None:
         _begin_from(recipe, start_from)
-    pace = _agreed(experiment, cases, pace, start_from, resumed)
+    first = processes.number() == 0
+    if first:
+        pace = _agreed(experiment, cases, pace, start_from, resumed)
+    processes.wait()
+    pace = Pace(**json.loads((folder / RUN).read_text(encoding="utf-8"))["pace"])
     state = start(recipe, experiment.device)
     if resumed and (folder / CHECKPOINT).exists():
         resume(state, recipe, folder)
-    first = processes.number() == 0
+    processes.wait()
     records = _cut_log(folder / LOG, state.step) if first else []
     monitor = _Monitor(experiment, recipe, [case for case in cases if case.part == "validation"])
     training = fit(

@@ -64,6 +64,21 @@ def average_gradients(weights: Sequence[Tensor]) -> None:
         gradient.copy_(part.view_as(gradient))
 
 
+def wait() -> None:
+    """Go on only when every process has come here."""
+    if count() > 1:
+        distributed.barrier()
+
+
+def mean(value: Tensor) -> Tensor:
+    """Return the mean of a value over all processes, without gradient."""
+    if count() == 1:
+        return value.detach()
+    total = value.detach().clone()
+    distributed.all_reduce(total)
+    return total / count()
+
+
 def any_says(flag: bool, device: torch.device) -> bool:
     """Return whether any process says so: all take the same way."""
     if count() == 1:

@@ -332,9 +332,10 @@ class _Run:
             )
             if watched and processes.any_says(bool(harmful), device):
                 raise UnhealthyError(harmful[0].text if harmful else "another process raised an alarm.")
-            due = state.step % self.pace.save_every == 0
-            if last or (due and not processes.any_says(recorder.suspects, device)):
-                self.save()
+            if last or state.step % self.pace.save_every == 0:
+                _refuse_broken(losses, state.step)
+                if last or not processes.any_says(recorder.suspects, device):
+                    self.save()
         self.waited += loader.waited
 
     def save(self) -> None:
@@ -355,6 +356,16 @@ class _Run:
             state.best_score, state.best_step = score, state.step
             _save_whole(_states(state.networks), self.folder / BEST)
         return score
+
+
+def _refuse_broken(losses: Mapping[str, Tensor], step: int) -> None:
+    """Raise UnhealthyError for a loss that is no number: between two records, before a checkpoint."""
+    broken = [f"the loss {name} is {float(value)}" for name, value in losses.items() if not torch.isfinite(value)]
+    if broken:
+        raise UnhealthyError(
+            f"step {step}: {', '.join(broken)}. The networks have diverged: go back to the last healthy checkpoint and "
+            "train at a lower learning rate (study: changes = { rate = … })."
+        )
 
 
 def predict_beforehand(pool: Pool, phase: Phase, state: State, study: Study) -> None:

@@ -125,7 +125,7 @@ def test_highest_score_wins():
 
 
 def test_sample_is_a_function_of_its_seed(toy):
-    first, again, other = (sample(toy("sample"), seed, "cpu").image for seed in (3, 3, 4))
+    first, again, other = (sample(toy("sample"), seed, device="cpu")[0].image for seed in (3, 3, 4))
     assert np.array_equal(first.voxels, again.voxels)
     assert not np.allclose(first.voxels, other.voxels)
     assert first.grid.shape == (16, 12, 6) and first.unit == "HU"
@@ -148,9 +148,11 @@ def test_model_with_input_draws_nothing_and_one_without_translates_nothing(toy, 
         ("denoise", {"strength": 2}),
         ("denoise", {"strength": "much"}),
         ("translate", {"strength": 0.5}),
-        ("sample", {"noise": {}}),
-        ("sample", {"noise": {"noise": [1, 2]}}),
-        ("translate", {"noise": {"mr": [4, 4, 4]}}),
+        ("sample", {"chance": {}}),
+        ("sample", {"chance": {"noise": {"kind": "Normal", "shape": [4, 0]}}}),
+        ("sample", {"chance": {"noise": {"kind": "Normal", "shape": [1 << 20, 1 << 20]}}}),
+        ("sample", {"chance": {"noise": {"kind": "Path", "shape": [4]}}}),
+        ("translate", {"chance": {"mr": {"kind": "Normal", "shape": [4, 4, 4]}}}),
         ("segment", {"targets": {"other": CARDS["segment"]().to_json()["targets"]["tissues"]}}),
     ],
 )

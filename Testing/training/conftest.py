@@ -116,14 +116,15 @@ def toy_table(tmp_path):
 
 
 @pytest.fixture
-def packed_toy_cohort(tmp_path, toy_cases):
+def packed_toy_cohort(tmp_path, toy_cohort):
     """Return a maker of packed cohorts for a study."""
     from MedGANLogic.cohort import Row, pack
 
-    def make(study):
-        path = tmp_path / "toy.zip"
-        made = {case.subject: case for case in toy_cases}
-        rows = [Row(case.subject, case.part, {}) for case in toy_cases]
+    def make(study, name="toy.zip"):
+        path = tmp_path / name
+        cases = toy_cohort(study)
+        made = {case.subject: case for case in cases}
+        rows = [Row(case.subject, case.part, {}) for case in cases]
         assert len(list(pack(rows, study, path, lambda row, _: made[row.subject]))) == len(rows)
         return path
 

@@ -57,8 +57,8 @@ def test_a_table_saved_by_a_spreadsheet_with_a_byte_order_mark_is_read(table):
         ("subject,mr,ct\n", "no rows"),
         ("", "no rows"),
         ("subject,mr,ct\nS1,a.nii,b.nii\nS2,a.nii,c.nii\n", "line 3: ct .*c.nii.* does not exist"),
-        ("subject,mr,ct\nS1,a.nii,\n", "line 2: ct .* does not exist"),
-        ("subject,mr,ct\nS1,a.nii\n", "line 2: ct .* does not exist"),
+        ("subject,mr,ct\nS1,,\n", "line 2: no file for mr or ct"),
+        ("subject,mr,ct\nS1\n", "line 2: no file for mr or ct"),
         ("subject,part,mr,ct\nS1,training,a.nii,b.nii\n", "'training': expected train, validation, test"),
         ("subject,part,mr,ct\nS1,train,a.nii,b.nii\nS1,test,a.nii,b.nii\n", "S1 stands in train and in test"),
     ],
@@ -78,9 +78,17 @@ def test_what_is_no_text_or_not_there_is_no_table(table, tmp_path):
             roles_of(unreadable)
 
 
-def test_a_table_with_one_role_has_nothing_to_learn(table):
-    with pytest.raises(CohortError, match="names mr"):
-        roles_of(table("subject,part,mr\n"))
+def test_a_table_without_a_role_has_nothing_to_learn(table):
+    assert roles_of(table("subject,part,mr\n")) == ["mr"]
+    with pytest.raises(CohortError, match="names no role"):
+        roles_of(table("subject,part,class\n"))
+
+
+def test_a_subject_may_lack_a_role_and_be_described(table):
+    path = table("subject,mr,ct,class\nS1,a.nii,,t1\nS2,a.nii,b.nii,t2\n")
+    first, second = read_table(path, ROLES, ["class"])
+    assert (list(first.files), first.said) == (["mr"], {"class": "t1"})
+    assert (list(second.files), second.said) == (["mr", "ct"], {"class": "t2"})
 
 
 def test_without_parts_subjects_are_dealt_out_in_their_sorted_order(table):
@@ -393,7 +401,7 @@ from MedGANLogic.cohort import packed_study, unpack
 torch.set_num_threads(1)
 folder, packed = Path("run"), Path(sys.argv[1])
 folder.mkdir()
-assert len(unpack(packed)) == 4
+assert len(unpack(packed)) == 5
 study = packed_study(packed)
 what = experiment.Experiment("pix2pix", study, packed, folder, torch.device("cpu"), "test")
 steps = [progress.step for progress in experiment.train(what, experiment.paced(2), None, False)]

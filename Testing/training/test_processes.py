@@ -1,0 +1,81 @@
+"""Several processes on one machine end with the weights of one."""
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+import torch
+
+from MedGANLogic import processes, recipes
+from MedGANLogic.feeds import Augmentation, Batches, Feed, Pair, Pool
+from MedGANLogic.processes import ProcessesError
+
+
+@pytest.fixture
+def packed(toy_study, packed_toy_cohort):
+    """Return a cohort for CycleGAN on volumes: no batch statistics, and float32 on a CPU."""
+    study = toy_study(dimensions=3, neighbours=0, width=4, levels=1, patch=24, batch=2)
+    return packed_toy_cohort(study)
+
+
+def trained(packed, folder, *launcher):
+    """Train three steps by a command and return the networks."""
+    command = [sys.executable, *launcher, "-m", "MedGANLogic", "train", "--recipe", "cyclegan", "--cohort", str(packed)]
+    command += ["--out", str(folder), "--steps", "3", "--device", "cpu"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return torch.load(folder / "checkpoint.pt", weights_only=True)["networks"]
+
+
+def test_two_processes_end_with_the_weights_of_one(packed, tmp_path):
+    together = trained(packed, tmp_path / "two", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+    alone = trained(packed, tmp_path / "one")
+    other = trained(packed, tmp_path / "other")
+    assert together.keys() == alone.keys()
+    for name, network in alone.items():
+        for key, value in network.items():
+            # What one process repeats bit by bit, two repeat but for the order in which they add.
+            assert torch.equal(value, other[name][key])
+            if name.startswith("pool"):
+                continue
+            assert torch.allclose(together[name][key], value, rtol=1e-3, atol=2e-5), (name, key)
+    assert (tmp_path / "two" / "bundle" / "manifest.json").exists()
+
+
+def test_a_table_is_packed_before_several_processes_read_it(toy_table, tmp_path, monkeypatch, capsys):
+    from MedGANLogic.__main__ import main
+
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    command = ["train", "--recipe", "l1", "--cohort", str(toy_table), "--out", str(tmp_path / "run")]
+    assert main(command) == 2
+    assert "cohort pack" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_shares_of_a_batch_make_it_whole(toy_study, toy_cases):
+    study = toy_study()
+    feed, pool = Feed(4, Pair((16, 16), Augmentation(bent=0.5))), Pool(study, toy_cases[:2])
+    whole = Batches(feed, pool, (0,))[5]
+    halves = [Batches(feed, pool, (0,), share)[5] for share in (range(2), range(2, 4))]
+    for name, value in whole.items():
+        assert torch.equal(value, torch.cat([half[name] for half in halves]))
+
+
+def test_a_batch_that_cannot_be_dealt_evenly_is_refused(monkeypatch):
+    monkeypatch.setattr(processes, "count", lambda: 2)
+    assert processes.share(4) == range(2)
+    with pytest.raises(ProcessesError, match=r"batch of 3.*2 processes"):
+        processes.share(3)
+
+
+def test_one_process_changes_nothing(toy_study):
+    network = recipes.load("l1")(replace(toy_study())).networks["generator"]
+    weight = next(network.parameters())
+    weight.grad = torch.ones_like(weight)
+    processes.average_gradients([weight])
+    assert torch.equal(weight.grad, torch.ones_like(weight))
+    assert processes.any_says(True, torch.device("cpu")) is True
+    assert (processes.count(), processes.number()) == (1, 0)
