@@ -60,6 +60,13 @@ def test_l1_sends_no_gradient_to_voxels_without_weight():
     assert prediction.grad.flatten().tolist() == [0.5, 0.5, 0, 0]
 
 
+def test_every_sample_counts_alike_whatever_of_it_counts():
+    prediction, weight = torch.ones(2, 1, 4), torch.tensor([[[1.0, 1.0, 1.0, 1.0]], [[1.0, 0.0, 0.0, 0.0]]])
+    prediction[1] = 3
+    # So that the mean over two processes, a sample each, is the loss of both.
+    assert masked_l1(prediction, torch.zeros(2, 1, 4), weight).item() == pytest.approx(2)
+
+
 def test_l1_without_any_weight_costs_nothing():
     prediction = torch.ones(1, 1, 4, requires_grad=True)
     loss = masked_l1(prediction, torch.zeros(1, 1, 4), torch.zeros(1, 1, 4))

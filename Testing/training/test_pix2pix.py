@@ -57,7 +57,7 @@ def trained_by_hand(networks, batches, study, decay):
         with torch.autocast("cpu", torch.bfloat16, enabled=study.dimensions == 2):
             scored = discriminator(torch.cat([x, torch.where(weight > 0, fake, y)], 1))
             adversarial = softplus(-scored).mean()
-            difference = (((fake - y).abs() * weight).sum() / weight.sum()).float()
+            difference = (((fake - y).abs() * weight).flatten(1).sum(1) / weight.flatten(1).sum(1)).mean()
         adam_g.zero_grad()
         (adversarial.float() + 100 * difference).backward()
         adam_g.step()
@@ -102,7 +102,8 @@ def test_the_generators_loss_less_100_l1_is_the_non_saturating_term(pix2pix, toy
     player = {player.name: player for player in phase.players}["generator"]
     game = phase.game(pix2pix.networks, toy_batches[0])
     total = sum(term.weight * term.value(game) for term in player.terms)
-    l1 = ((game.fake_b - game.real_b).abs() * game.weight).sum() / game.weight.sum()
+    off = (game.fake_b - game.real_b).abs() * game.weight
+    l1 = (off.flatten(1).sum(1) / game.weight.flatten(1).sum(1)).mean()
     non_saturating = -torch.log(torch.sigmoid(game.score_fake_pair)).mean()
     assert l1.item() > 0
     assert (total - 100 * l1).item() == pytest.approx(non_saturating.item(), abs=1e-4)

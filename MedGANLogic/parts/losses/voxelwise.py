@@ -17,18 +17,17 @@ def l2(prediction: Tensor, target: Tensor) -> Tensor:
 
 
 def masked_l1(prediction: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-    """Weighted mean of |prediction - target|; all (B, C, *size), weight ≥ 0 and broadcast over channels.
+    """Weighted mean of |prediction - target| over each sample, mean over samples; weight ≥ 0, one channel for all.
 
-    With a weight of ones it is the L1 term of pix2pix (arXiv:1611.07004, eq. 3). A batch without weight costs 0.
+    All (B, C, *size). With a weight of ones it is the L1 term of pix2pix (arXiv:1611.07004, eq. 3). A sample without
+    weight costs 0. Samples do not share a denominator: a batch that several processes share costs what it costs one.
     """
-    weight = weight.expand_as(target)
-    return ((prediction - target).abs() * weight).sum() / weight.sum().clamp_min(1e-6)
+    return _weighted_mean((prediction.float() - target.float()).abs(), weight)
 
 
 def masked_l2(prediction: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-    """Weighted mean of (prediction - target)²; shapes and a batch without weight as in ``masked_l1``."""
-    weight = weight.float().expand_as(target)
-    return ((prediction.float() - target.float()).square() * weight).sum() / weight.sum().clamp_min(1e-6)
+    """Weighted mean of (prediction - target)²; shapes and a sample without weight as in ``masked_l1``."""
+    return _weighted_mean((prediction.float() - target.float()).square(), weight)
 
 
 def half_squared_sum(prediction: Tensor, target: Tensor) -> Tensor:
@@ -45,9 +44,13 @@ def suv_weighted_l2(prediction: Tensor, target: Tensor, suv: Tensor, weight: Ten
     ``suv`` (B, C, *size) is the target in SUV, below 0 counted as 0; ``weight`` as in ``masked_l1``. Not divided by the
     mean of 1 + SUV (Ben-Cohen et al. 2017, arXiv:1707.09585 [paper?]).
     """
-    weight = weight.float().expand_as(target)
     costs = (1 + suv.float().clamp_min(0)) * (prediction.float() - target.float()).square()
-    return (costs * weight).sum() / weight.sum().clamp_min(1e-6)
+    return _weighted_mean(costs, weight)
+
+
+def _weighted_mean(costs: Tensor, weight: Tensor) -> Tensor:
+    counted = weight.float().expand_as(costs).flatten(1)
+    return ((costs.flatten(1) * counted).sum(1) / counted.sum(1).clamp_min(1e-6)).mean()
 
 
 def region_weighted_l1(prediction: Tensor, target: Tensor, regions: Tensor, weights: Sequence[float]) -> Tensor:
