@@ -13,7 +13,7 @@ endif
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test check model clean
+.PHONY: demo test check model features clean
 
 demo: $(VENV)/demo.installed
 	@$(BIN)/medgan demo --out $(OUT)
@@ -44,6 +44,10 @@ $(VENV)/test.installed: $(VENV)/torch.installed pyproject.toml
 # The shipped model, from the images to the card (docs/train.md says how long it takes).
 model: $(VENV)/demo.installed
 	@Resources/Studies/mr-to-ct-limb.sh $(BIN)
+
+# The shipped feature networks, from the images to the card: about ten minutes on one core.
+features: $(VENV)/demo.installed
+	@$(BIN)/python Resources/Studies/features.py
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -9,6 +9,7 @@ import importlib.util
 import re
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 # Slicer adds this folder alone; in a checkout the package stands beside it.
@@ -43,6 +44,10 @@ from MedGANLogic.presenters.translation import Chosen, Devices, Given, Work, acc
 
 #: How often a running child is looked at.
 _POLL_MILLISECONDS = 50
+#: What another model is not asked for because the last one was.
+_UNCHOSEN = {"in_spite_of_errors": False, "strength": None, "choices": {}}
+#: What a field shows that was left alone, and the row of the first one.
+_ANY, _FIRST_CHOICE = _("any"), 4
 _COLOURS = {Level.ERROR: "#d9534f", Level.WARNING: "#e0a030", Level.NOTE: "#6c8ebf"}
 
 
@@ -67,19 +72,20 @@ class MedGAN(ScriptedLoadableModule):
 class MedGANLogic(ScriptedLoadableModuleLogic):
     """Translations for scripts: ``slicer.util.getModuleLogic("MedGAN").translate(node, "mr-to-ct-limb")``."""
 
-    def translate(self, inputNodes, modelName, **choices):
-        """Translate a volume, or volumes by role, and return the new node; waits, and keeps Slicer alive meanwhile.
+    def translate(self, inputNodes, modelName, **chosen):
+        """Translate a volume, or volumes by role, and return the new node, or a list where there are several.
 
-        ``choices`` are those of ``presenters.translation.Chosen``: ``device``, ``strength``, ``seed``, ….
+        Waits, and keeps Slicer alive meanwhile. For a model without input give None. ``chosen`` is what
+        ``presenters.translation.Chosen`` holds: ``device``, ``strength``, ``seed``, ``count``, ``choices``, ….
         Raises MedGANError with a sentence.
         """
-        translation = self.begin(inputNodes, modelName, **choices)
+        translation = self.begin(inputNodes, modelName, **chosen)
         translation.finish(lambda _translation: slicer.app.processEvents())
-        return translation.outputNode
+        return translation.outputNodes if len(translation.outputNodes) > 1 else translation.outputNode
 
-    def start(self, inputNodes, modelName, onDone, onProgress=lambda _translation: None, **choices):
+    def start(self, inputNodes, modelName, onDone, onProgress=lambda _translation: None, **chosen):
         """Begin a translation and return at once; ``onDone(translation)`` is called when it has ended, however."""
-        translation = self.begin(inputNodes, modelName, **choices)
+        translation = self.begin(inputNodes, modelName, **chosen)
         timer = qt.QTimer()
         timer.interval = _POLL_MILLISECONDS
 
@@ -97,17 +103,17 @@ class MedGANLogic(ScriptedLoadableModuleLogic):
         translation.timer = timer
         return translation
 
-    def begin(self, inputNodes, modelName, makeMask=None, replacedNode=None, **choices):
+    def begin(self, inputNodes, modelName, makeMask=None, replacedNode=None, **chosen):
         """Return a translation that somebody else drives by its ``advance``. Raises MedGANError for no such model."""
         model = catalogue.find(modelName)
         if not isinstance(inputNodes, dict):
             roles = list(model.card.inputs)[:1]
             inputNodes = dict.fromkeys(roles, inputNodes) if inputNodes is not None else {}
-        chosen = Chosen(task=model.card.task, model=model.card.name, **choices)
+        choice = Chosen(task=model.card.task, model=model.card.name, **chosen)
         given = {role: Given(node.GetName()) for role, node in inputNodes.items()}
-        name = slicer.mrmlScene.GenerateUniqueName(view([model], chosen, given).output_name)
+        names = {output.target: output.name for output in view([model], choice, given).outputs}
         return NodeTranslation(
-            slicer.mrmlScene, model, chosen, inputNodes, name, makeMask, childInterpreter(), replacedNode
+            slicer.mrmlScene, model, choice, inputNodes, names, makeMask, childInterpreter(), replacedNode
         )
 
 
@@ -137,6 +143,7 @@ class MedGANWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._needed = NEEDED
         self._given = {}
         self._selectors = {}
+        self._choices = {}
         panel = slicer.util.loadUI(str(catalogue.resource("UI/MedGAN.ui")))
         panel.setMRMLScene(slicer.mrmlScene)
         self.layout.addWidget(panel)
@@ -180,11 +187,15 @@ class MedGANWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.segmentSelector.connect("activated(int)", self._onSegment)
         self.ui.strengthSlider.connect("valueChanged(double)", lambda value: self._choose(strength=round(value, 3)))
         self.ui.seedSpinBox.connect("valueChanged(int)", lambda value: self._choose(seed=int(value)))
+        self.ui.countSpinBox.connect("valueChanged(int)", lambda value: self._choose(count=int(value)))
         self.ui.deviceSelector.connect("activated(int)", self._onDevice)
         self.ui.applyButton.connect("clicked()", self._onApply)
         self.ui.installButton.connect("clicked()", self._onInstall)
         self.ui.exportButton.connect("clicked()", self._onExport)
         self.ui.fadeSlider.connect("valueChanged(double)", self._onFade)
+        # What opens shows again all that it hid, also what has no place by now.
+        for button in (self.ui.imagesButton, self.ui.optionsButton, self.ui.resultButton):
+            button.connect("contentsCollapsed(bool)", lambda _on: self._show())
 
     # What the user does
 
@@ -196,10 +207,10 @@ class MedGANWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._show()
 
     def _onTask(self, _index):
-        self._choose(task=self.ui.taskSelector.currentData, model="", in_spite_of_errors=False, strength=None)
+        self._choose(task=self.ui.taskSelector.currentData, model="", **_UNCHOSEN)
 
     def _onModel(self, _index):
-        self._choose(model=self.ui.modelSelector.currentData, in_spite_of_errors=False, strength=None)
+        self._choose(model=self.ui.modelSelector.currentData, **_UNCHOSEN)
 
     def _onInput(self, role, node):
         if self._state is None or self._isChanging:
@@ -234,9 +245,11 @@ class MedGANWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         model = self._model()
         nodes = {role: self._state.inputNode(role) for role in model.card.inputs}
         chosen = self._state.chosen.to_json()
-        choices = {name: chosen[name] for name in ("device", "strength", "seed", "in_spite_of_errors")}
+        asked = {name: chosen[name] for name in ("device", "strength", "seed", "count", "in_spite_of_errors")}
+        # Those that are shown: a scene may hold choices that the model no longer offers.
+        asked["choices"] = {choice.name: choice.value for choice in self._view().choices if choice.value}
         mask, replaced = self._makeMask(), self._state.replacedNode
-        self._begin(lambda: self.logic.begin(nodes, model.card.name, mask, replaced, **choices), self._onTranslated)
+        self._begin(lambda: self.logic.begin(nodes, model.card.name, mask, replaced, **asked), self._onTranslated)
 
     def _isReady(self, needed) -> bool:
         """Say whether all is there; if not, the panel asks whether to install it."""
@@ -246,8 +259,10 @@ class MedGANWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         return self._readiness.is_ready
 
     def _onTranslated(self, translation):
-        self._state.resultNode = translation.outputNode
+        self._state.resultNodes = translation.outputNodes
         self._state.sourceNode = next(iter(translation.inputNodes.values()), None)
+        if self._state.sourceNode is None:
+            slicer.util.setSliceViewerLayers(background=translation.outputNode, fit=True)
         self._onFade(self.ui.fadeSlider.value)
 
     def _onInstall(self):
@@ -282,16 +297,19 @@ class MedGANWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._askForDevices()
 
     def _onExport(self):
-        if not self._isReady(NEEDED_FOR_DICOM):
-            return
-        result, source = self._state.resultNode, self._state.sourceNode
+        if self._isReady(NEEDED_FOR_DICOM):
+            self._export(self._state.resultNodes, [])
+
+    def _export(self, results, folders):
+        """Write results one after the other, a series each; ``folders`` are those written before."""
+        result, source = results[0], self._state.sourceNode
         folder = Path(self.ui.dicomFolderButton.directory, folderName(result.GetName()))
 
         def export():
             files = sourceFiles(source, getattr(slicer, "dicomDatabase", None))
             return DicomExport(self._modelOf(result), result, source, files, folder, childInterpreter())
 
-        self._begin(export, self._onExported)
+        self._begin(export, lambda _export: self._onExported(results[1:], [*folders, str(folder)]))
 
     def _modelOf(self, result):
         """Return the model that made a result. Raises MedGANError where it is no longer there."""
@@ -301,8 +319,10 @@ class MedGANWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             raise MedGANError(f"the model {said.get('model', '')} that made {result.GetName()} is no longer installed")
         return made[0]
 
-    def _onExported(self, export):
-        self._exported = _("Written: ") + str(export.folder)
+    def _onExported(self, others, folders):
+        self._exported = _("Written: ") + ", ".join(folders)
+        if others:
+            self._export(others, folders)
 
     def _begin(self, make, onEnd):
         """Begin a task; ``onEnd`` gets it when it is done. An error is shown in the panel. One task at a time."""
@@ -326,8 +346,11 @@ class MedGANWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         return lambda grid: mask_from_roi(node, grid)
 
     def _onFade(self, value):
-        if self._state is not None and self._state.resultNode is not None and self._state.sourceNode is not None:
-            show_over(self._state.sourceNode, self._state.resultNode, slicer.mrmlScene, value)
+        if self._state is None or self._state.sourceNode is None:
+            return
+        # The first last: of several volumes one can lie in front.
+        for node in reversed(self._state.resultNodes):
+            show_over(self._state.sourceNode, node, slicer.mrmlScene, value)
 
     # What happens meanwhile
 
@@ -415,11 +438,14 @@ class MedGANWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.forceCheckBox.visible = seen.asks_to_force
         self.ui.forceCheckBox.checked = self._state.chosen.in_spite_of_errors
         self._showOptions(seen)
+        self._showChoices(seen.choices)
         for name in ("imagesButton", "optionsButton"):
             getattr(self.ui, name).enabled = not seen.is_locked
         self._showSetup()
         result = self._state.resultNode
         self.ui.resultButton.visible = result is not None
+        for name in ("fadeLabel", "fadeSlider", "dicomLabel", "dicomFolderButton", "exportButton"):
+            getattr(self.ui, name).visible = self._state.sourceNode is not None
         _say(self.ui.exportedLabel, html.escape(self._exported))
         if result is not None:
             self.ui.accountLabel.text = _asTable(account(provenance_of(result)))
@@ -478,6 +504,41 @@ class MedGANWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         label.setBuddy(selector)
         return label, selector
 
+    def _showChoices(self, choices):
+        """Show a field for each thing that the model lets its user choose; what is left alone the seed decides."""
+        rows = self.ui.imagesButton.layout()
+        wanted = {choice.name: replace(choice, value="") for choice in choices}
+        for name in [name for name, (made, _field) in self._choices.items() if wanted.get(name) != made]:
+            rows.removeRow(self._choices.pop(name)[1])
+        for place, (name, choice) in enumerate(wanted.items(), start=_FIRST_CHOICE):
+            if name not in self._choices:
+                label, field = qt.QLabel(f"{name.capitalize()}:"), self._newChoice(choice)
+                label.setBuddy(field)
+                rows.insertRow(place, label, field)
+                self._choices[name] = (choice, field)
+        for choice in choices:
+            _choose(self._choices[choice.name][1], choice)
+
+    def _newChoice(self, choice):
+        """Return a list of words, or a field for a number whose lowest value stands for none."""
+        if choice.words:
+            field = qt.QComboBox()
+            _fillPairs(field, [("", _ANY), *((word, word) for word in choice.words)], "")
+            field.connect("activated(int)", lambda _index: self._onChoice(choice.name, field.currentData))
+        else:
+            field = qt.QDoubleSpinBox()
+            field.decimals = choice.decimals
+            field.minimum, field.maximum = choice.low - choice.step, choice.high
+            field.singleStep, field.specialValueText = choice.step, _ANY
+            field.connect("valueChanged(double)", lambda value: self._onChoice(choice.name, _asValue(choice, value)))
+        field.objectName = f"choice_{choice.name}"
+        field.toolTip = _("What is drawn. Left alone, the seed decides.")
+        return field
+
+    def _onChoice(self, name, value):
+        kept = {other: of for other, of in self._state.chosen.choices.items() if other != name}
+        self._choose(choices={**kept, **({name: value} if value else {})})
+
     def _showOptions(self, seen):
         state, mask = self._state, self._state.maskNode
         segments = _segments(mask)
@@ -486,6 +547,7 @@ class MedGANWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             ("segmentLabel", "segmentSelector", bool(segments)),
             ("strengthLabel", "strengthSlider", seen.strength is not None),
             ("seedLabel", "seedSpinBox", seen.seed is not None),
+            ("countLabel", "countSpinBox", seen.count is not None),
         ):
             getattr(self.ui, label).visible = isShown
             getattr(self.ui, field).visible = isShown
@@ -500,6 +562,20 @@ class MedGANWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             _quietly(self.ui.strengthSlider, "setValue", seen.strength)
         if seen.seed is not None:
             _quietly(self.ui.seedSpinBox, "setValue", seen.seed)
+            _quietly(self.ui.countSpinBox, "setValue", seen.count)
+
+
+def _choose(field, choice):
+    """Show in a field what was chosen."""
+    if choice.words:
+        field.setCurrentIndex(max(0, field.findData(choice.value)))
+    else:
+        _quietly(field, "setValue", float(choice.value) if choice.value else field.minimum)
+
+
+def _asValue(choice, value):
+    """Return what the field of a number says: nothing below its lowest."""
+    return f"{max(value, choice.low):g}" if value > choice.low - choice.step / 2 else ""
 
 
 def _quietly(widget, method, value):

@@ -154,10 +154,17 @@ def _preflight(options: argparse.Namespace) -> int:
 def _check(options: argparse.Namespace) -> int:
     from MedGANLogic.check import Level, check
     from MedGANLogic.images import read
+    from MedGANLogic.presenters.translation import all_findings
 
-    model = catalogue.find(options.model)
-    role, domain = next(iter(model.card.inputs.items()))
-    findings = check(model.card, role, read(options.input, options.input_unit or domain.unit))
+    card = catalogue.find(options.model).card
+    first = next(iter(card.inputs), "")
+    files = {first: options.input, **dict(options.further)}
+    if unknown := files.keys() - card.inputs.keys():
+        found = ", ".join(sorted(unknown)) or options.input
+        raise MedGANError(f"{card.name} reads {', '.join(card.inputs) or 'no image'}: found {found}")
+    units = {role: domain.unit for role, domain in card.inputs.items()}
+    units[first] = options.input_unit or units[first]
+    findings = all_findings(card, {role: check(card, role, read(file, units[role])) for role, file in files.items()})
     if options.json:
         print(json.dumps([finding.to_json() for finding in findings], indent=2))
     else:
@@ -243,8 +250,11 @@ def _dicom(options: argparse.Namespace) -> int:
     model, output = catalogue.find(options.model), Path(options.output)
     source = dicom.open_series(options.source)
     dicom.refuse_place(output, source)
-    target = next(iter(model.card.targets.values()))
-    dicom.write(read(options.input, target.unit), target, model, source, output)
+    targets = model.card.targets
+    role = options.target or next(iter(targets))
+    if role not in targets:
+        raise MedGANError(f"{model.card.name} makes no {role}: there is {', '.join(targets)}")
+    dicom.write(read(options.input, targets[role].unit), targets[role], model, source, output)
     _event(options, event="result", output=str(output))
     return 0
 
@@ -275,9 +285,9 @@ def _sample(options: argparse.Namespace) -> int:
 def _told(options: argparse.Namespace, output: Path, provenance: dict[str, Any]) -> None:
     """Tell a person, and a program that listens, what was written."""
     _event(options, event="result", output=str(output), provenance=provenance)
-    if not options.json:
-        shape = "×".join(map(str, provenance["shape"]))
-        print(f"{output}: {shape} voxels in {provenance['unit']}, {provenance['seconds']:.1f} s. {RESEARCH_USE}")
+    for written in [] if options.json else [provenance, *provenance.get("further", ())]:
+        shape = "×".join(map(str, written["shape"]))
+        print(f"{written['output']}: {shape} voxels in {written['unit']}, {written['seconds']:.1f} s. {RESEARCH_USE}")
 
 
 def _cohort_pack(options: argparse.Namespace) -> int:
@@ -401,6 +411,21 @@ def _command() -> str:
     return "medgan " + shlex.join(sys.argv[1:])
 
 
+def _curves(options: argparse.Namespace) -> int:
+    from MedGANLogic import experiment
+    from MedGANLogic.evaluation.curves import read_curves, write_curves
+
+    run = Path(options.folder)
+    output = Path(options.out or run / "curves.png")
+    curves = read_curves(run / experiment.LOG, run / experiment.SAMPLES)
+    try:
+        write_curves(output, run.resolve().name, curves)
+    except ImportError as error:
+        return _failed(options, str(error), 1)
+    print(output)
+    return 0
+
+
 def _measure(options: argparse.Namespace) -> int:
     from MedGANLogic.bundle import open_bundle
     from MedGANLogic.measure import measure
@@ -464,6 +489,17 @@ def _parser() -> argparse.ArgumentParser:
     def model(to: argparse.ArgumentParser) -> None:
         to.add_argument("--model", required=True, metavar="NAME|PATH", help="a model's name or a bundle's folder")
 
+    def further(to: argparse.ArgumentParser) -> None:
+        to.add_argument(
+            "--input",
+            dest="further",
+            nargs=2,
+            action="append",
+            default=[],
+            metavar=("ROLE", "FILE"),
+            help="a further input of a model that reads several",
+        )
+
     def unit(to: argparse.ArgumentParser) -> None:
         to.add_argument("--input-unit", metavar="U", help="unit of the input's values: HU, HU+1024, SUV, none")
 
@@ -484,6 +520,7 @@ def _parser() -> argparse.ArgumentParser:
 
     one = verb("check", _check, "say whether an image fits a model, before any work")
     model(one)
+    further(one)
     unit(one)
     as_json(one)
     one.add_argument("input", metavar="INPUT")
@@ -494,17 +531,14 @@ def _parser() -> argparse.ArgumentParser:
     one = verb("translate", _translate, "translate an image, or every file of a folder")
     model(one)
     one.add_argument("input", metavar="INPUT", help="NIfTI, NRRD, MHA, a DICOM series' folder, or a folder of files")
-    one.add_argument("output", metavar="OUTPUT", help="a file (.nii.gz, .nii, .nrrd, .mha), or a folder for a folder")
-    device(one)
     one.add_argument(
-        "--input",
-        dest="further",
-        nargs=2,
-        action="append",
-        default=[],
-        metavar=("ROLE", "FILE"),
-        help="a further input of a model that reads several",
+        "output",
+        metavar="OUTPUT",
+        help="a file (.nii.gz, .nii, .nrrd, .mha), or a folder for a folder; of several results the others stand "
+        "beside it with their role in the name",
     )
+    device(one)
+    further(one)
     one.add_argument("--mask", metavar="FILE", help="translate only inside; outside is the output's background")
     one.add_argument(
         "--strength", type=float, metavar="SHARE", help="how much of the change is applied, 0 to 1, where it can vary"
@@ -518,6 +552,7 @@ def _parser() -> argparse.ArgumentParser:
     one = verb("dicom", _dicom, "write a model's result as a DICOM series of the study that it was made from")
     model(one)
     one.add_argument("--source", required=True, metavar="FOLDER", help="the series that the model was given")
+    one.add_argument("--target", metavar="ROLE", help="which of several results (default: the model's first)")
     one.add_argument("input", metavar="RESULT", help="what the model made of it")
     one.add_argument("output", metavar="FOLDER", help="a new folder")
     one.add_argument("--events", metavar="FILE", help="append the result as a line of JSON")
@@ -574,6 +609,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     one.add_argument("--workers", type=int, default=0, metavar="N", help="processes that draw batches (default 0)")
     one.add_argument("--events", metavar="FILE", help="append progress as lines of JSON")
+
+    one = verb("curves", _curves, "draw a run: losses, gradients, scores, diversity, validation, alarms, last sample")
+    one.add_argument("folder", metavar="RUN", help="the folder of 'medgan train --out'")
+    one.add_argument("--out", metavar="FILE.png", help="the picture (default: RUN/curves.png)")
 
     one = verb("measure", _measure, "measure a bundle on its cohort's test subjects and write its card")
     one.add_argument("bundle", metavar="BUNDLE")

@@ -226,4 +226,4 @@ CT = Domain("CT", "HU", FixedWindow(-1024.0, 3071.0, body_above=-300.0), -1000.0
 PET = Domain("PT", "SUV", FixedWindow(0.0, 20.0, body_above=0.1), 0.0)
 #: How unlike an image is to what a model knows, as a share of the window.
 UNLIKENESS = Domain("OT", "none", FixedWindow(0.0, 1.0, body_above=0.0), 0.0)
-DOMAINS: Mapping[str, Domain] = {"mr": MR, "ct": CT, "pet": PET, "anomaly": UNLIKENESS}
+DOMAINS: Mapping[str, Domain] = {"mr": MR, "ct": CT, "pet": PET, "anomaly": UNLIKENESS, "score": UNLIKENESS}

@@ -130,7 +130,8 @@ class Pair:
     """Aligned patches: ``input``, ``target`` and ``weight``, each (channels, *patch); every subject as often.
 
     The target's patch is ``patch`` large, the input's as much smaller as the study's targets are finer. ``also`` names
-    volumes that were predicted beforehand. Where the table describes subjects: ``condition`` as well.
+    volumes that were predicted beforehand, which come with their neighbouring slices, as inputs do. Where the study has
+    guides: ``guide``, their channels; where the table describes subjects: ``condition`` as well.
     """
 
     patch: tuple[int, ...]
@@ -146,6 +147,7 @@ class Pair:
         cut = _Cut(pool, pool.having(study.domains), self.patch, self.augmentation, rng)
         stack = {"input": cut.channels(study.inputs), "target": cut.channels(study.targets), "weight": cut.weight()}
         stack |= {name: cut.predicted(name) for name in self.also}
+        stack |= {"guide": cut.channels(study.guides)} if study.guides else {}
         return {**cut.chance.narrowed(cut.chance.bent(cut.flat(stack))), **cut.said()}
 
 
@@ -220,14 +222,16 @@ class _Cut:
 
     def channels(self, roles: Iterable[str]) -> NDArray[np.float32]:
         """Return the patch of some roles as channels; inputs with their neighbouring slices."""
-        offsets = self.study.whole_volume("", 1).offsets
         return np.concatenate(
             [
                 self._one(role, offset)
                 for role in roles
-                for offset in (sorted(offsets, reverse=self.chance.stack_turned) if role in self.study.inputs else (0,))
+                for offset in (self._offsets() if role in self.study.inputs else (0,))
             ]
         )
+
+    def _offsets(self) -> list[int]:
+        return sorted(self.study.whole_volume("", 1).offsets, reverse=self.chance.stack_turned)
 
     def _one(self, role: str, offset: int) -> NDArray[np.float32]:
         case, source = self.pool.cases[self.index], self.pool.source(role)
@@ -244,8 +248,8 @@ class _Cut:
         return self._window(self.pool.weights[self.index], 0, 0)[None]
 
     def predicted(self, name: str) -> NDArray[np.float32]:
-        """Return the patch of a volume that was predicted beforehand, as one channel."""
-        return self._window(self.pool.prepared[self.index][name], 0, -1)[None]
+        """Return the patch of a volume that was predicted beforehand, and of its neighbouring slices, as channels."""
+        return np.stack([self._window(self.pool.prepared[self.index][name], offset, -1) for offset in self._offsets()])
 
     def said(self) -> dict[str, Array]:
         """Return what the table says of the case, where a study asks for it."""

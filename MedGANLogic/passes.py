@@ -1,7 +1,7 @@
 """What a model does with volumes, step by step: networks over the whole volume, and voxel-wise functions. No torch."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,13 +87,28 @@ class Pass(Step):
         return len(self.reads) * len(self.offsets)
 
 
+def cascade(last: Pass, networks: Sequence[str]) -> tuple[Pass, ...]:
+    """Return passes like the last one by networks in a row: each but the first also reads what the one before wrote.
+
+    Estimates, the volumes that all but the last write, are named by their network.
+    """
+    passes: list[Pass] = []
+    for network in networks:
+        read = passes[-1].writes if passes else ()
+        estimates = tuple(f"{volume} by {network}" for volume in last.writes)
+        writes = last.writes if network == networks[-1] else estimates
+        passes.append(replace(last, network=network, reads=last.reads + read, writes=writes))
+    return tuple(passes)
+
+
 @dataclass(frozen=True)
 class Search(Pass):
     """Find, for every window of ``multiple`` = ``largest`` voxels, the image most like it that a generator can make.
 
     ``network`` makes images from ``latent`` numbers; they are moved by Adam, ``steps`` times at ``rate``, to lower
     (1 - ``balance``)·Σ|x - G(z)| + ``balance``·Σ|f(x) - f(G(z))|, f being the ``judge``'s features
-    (Schlegl et al. 2017, arXiv:1703.05921, eqs. 1-5). Writes that image, and the lowest sum per voxel as a score.
+    (Schlegl et al. 2017, arXiv:1703.05921, eqs. 1-5). Writes that image, and the lowest sum per voxel as a score, less
+    1 as ``Difference`` is.
     """
 
     judge: str = ""

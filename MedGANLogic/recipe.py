@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from MedGANLogic.chance import Chance
 from MedGANLogic.feeds import Feed
 from MedGANLogic.passes import Step
-from MedGANLogic.study import Study
+from MedGANLogic.study import Study, StudyError
 
 Batch = Mapping[str, Tensor]
 Networks = Mapping[str, nn.Module]
@@ -219,10 +219,27 @@ class Recipe:
     chance: Mapping[str, Chance] = field(default_factory=dict)
 
 
+def numbered(name: str, count: int) -> tuple[str, ...]:
+    """Return so many names: name_1, name_2, …."""
+    return tuple(f"{name}_{number + 1}" for number in range(count))
+
+
+def in_stages(make: Callable[[int], tuple[Networks, Phase]], count: int) -> tuple[Networks, tuple[Phase, ...]]:
+    """Make so many stages, numbered from 0; return the networks of all, and the phases, one after another."""
+    made = [make(number) for number in range(count)]
+    return {name: network for networks, _ in made for name, network in networks.items()}, tuple(p for _, p in made)
+
+
 RecipeFunction = Callable[[Study], Recipe]
 
 
 def build(recipe: RecipeFunction, study: Study) -> Recipe:
-    """Make a recipe for a study; its networks' first weights follow from the study's seed alone."""
+    """Make a recipe for a study; its networks' first weights follow from the study's seed alone.
+
+    Raises StudyError where the study is none for it, such as one with inputs for a system that begins with chance.
+    """
     torch.manual_seed(study.seed)
-    return recipe(study)
+    made = recipe(study)
+    if made.chance and study.inputs:
+        raise StudyError(f"{made.title} makes images of chance: the study has the input {', '.join(study.inputs)}")
+    return made

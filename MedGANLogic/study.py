@@ -8,7 +8,7 @@ from typing import Any
 
 from MedGANLogic.chance import Condition
 from MedGANLogic.degradation import Averaged, Degraded, Made, Predicted
-from MedGANLogic.domain import CT, DOMAINS, MR, UNLIKENESS, Domain, Label, Labels
+from MedGANLogic.domain import CT, DOMAINS, MR, PET, UNLIKENESS, Domain, FixedWindow, Label, Labels
 from MedGANLogic.errors import MedGANError
 from MedGANLogic.passes import PLANES, Pass
 
@@ -34,7 +34,8 @@ class Study:
     """The user's side: what is translated to what, on which grid, from which seed.
 
     ``inputs`` and ``targets`` map a role (a column of the cohort's table) to its domain; without inputs, images are
-    made from nothing but chance. A cell may be empty: a subject without target is unlabelled. ``made`` says of roles
+    made from nothing but chance. A cell may be empty: a subject without target is unlabelled. ``guides`` are roles that
+    training reads and prediction does not, such as labels of where an error costs more. ``made`` says of roles
     that no file holds how they come about. ``classes`` and ``attributes`` are what the table says of a subject in the
     column ``class``, one of these, and in columns of numbers, each with the values that become -1 and 1.
     ``dimensions`` is 2 or 3; with 2, a network reads ``neighbours`` slices on either side of its own (2.5D where
@@ -51,6 +52,7 @@ class Study:
     plane: str = "axial"
     seed: int = 0
     made: Mapping[str, Made] = field(default_factory=dict)
+    guides: Mapping[str, Domain] = field(default_factory=dict)
     classes: tuple[str, ...] = ()
     attributes: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     changes: Mapping[str, float] = field(default_factory=dict)
@@ -58,8 +60,8 @@ class Study:
 
     @property
     def domains(self) -> dict[str, Domain]:
-        """All roles, inputs first."""
-        return {**self.inputs, **self.targets}
+        """All roles, inputs first, then targets."""
+        return {**self.inputs, **self.targets, **self.guides}
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -90,6 +92,13 @@ class Study:
     def finer(self) -> int:
         """How many times finer the targets are than the inputs, along every axis that a network sees."""
         return next((made.by for made in self.made.values() if isinstance(made, Degraded)), 1)
+
+    @property
+    def doublings(self) -> int:
+        """How often a network doubles its grid to write the targets'. Raises StudyError for what no doubling makes."""
+        if self.finer & (self.finer - 1) or self.finer == 1:
+            raise StudyError(f"this system makes 2, 4, 8 or 16 times finer images: the study's are {self.finer} times")
+        return self.finer.bit_length() - 1
 
     @property
     def finer_axes(self) -> tuple[int, int, int]:
@@ -132,6 +141,52 @@ class Study:
             raise StudyError(f"this system segments: target {role!r} has no labels ({domain.unit})")
         return domain.window
 
+    def guided_by(self, count: int) -> "Study":
+        """Return this study. Raises StudyError where it has a guide, but not one of so many labels."""
+        for role, domain in self.guides.items():
+            if len(self.guides) > 1 or len(domain.window.volumes(role)) != 1 + count:
+                raise StudyError(
+                    f"this system is guided by one label map of {count} labels, or by none: found {role!r}"
+                )
+        return self
+
+    @property
+    def described(self) -> Condition:
+        """``condition``, for systems that need one. Raises StudyError where the study asks for nothing."""
+        if not self.condition.size:
+            raise StudyError("this system makes what it is asked for: the study needs classes or attributes")
+        return self.condition
+
+    @property
+    def classified(self) -> Condition:
+        """``condition`` of classes alone. Raises StudyError for fewer than two, and for attributes beside them."""
+        if len(self.classes) < 2 or self.attributes:
+            found = ", ".join((*self.classes, *self.attributes)) or "neither classes nor attributes"
+            raise StudyError(
+                f"this system tells classes apart: the study needs two or more and no attributes ({found})"
+            )
+        return self.condition
+
+    def searched(self, *further: str) -> tuple[str, str]:
+        """Return the volume that goes in and the first that comes out, for systems that search for the one.
+
+        Raises StudyError for more inputs, neighbouring slices or labels, and for targets that are not ``further``.
+        """
+        first, *others = self.written
+        if self.in_channels != 1 or first in further or not set(others) <= set(further):
+            raise StudyError(
+                f"this system reads one image without its neighbours and writes its unlikeness, {', '.join(further)}: "
+                f"found {', '.join(self.inputs) or 'no input'} and {', '.join(self.written)}"
+            )
+        return self.whole_volume("", 1).reads[0], first
+
+    def window_in(self, unit: str) -> FixedWindow:
+        """Return the first target's window. Raises StudyError where it is none in this unit."""
+        role, domain = next(iter(self.targets.items()))
+        if domain.unit != unit or not isinstance(domain.window, FixedWindow):
+            raise StudyError(f"this system makes {unit} in a fixed window: target {role!r} is in {domain.unit}")
+        return domain.window
+
     def patch_shape(self, size: int) -> tuple[int, ...]:
         """Shape of a patch of the given edge in this study's number of dimensions."""
         return (size,) * self.dimensions
@@ -163,6 +218,7 @@ class Study:
             "plane": self.plane,
             "seed": self.seed,
             "made": {role: made.to_json() for role, made in self.made.items()},
+            "guides": {role: domain.to_json() for role, domain in self.guides.items()},
             "classes": list(self.classes),
             "attributes": {name: list(limits) for name, limits in self.attributes.items()},
             "changes": dict(self.changes),
@@ -187,6 +243,7 @@ class Study:
                 **{key: type_(data[key]) for key, type_ in _PLAIN_FIELDS.items() if key in data},
                 spacing_mm=spacing and tuple(float(length) for length in spacing),
                 made={role: Made.from_json(made) for role, made in data.get("made", {}).items()},
+                guides=_roles(data.get("guides", {})),
                 classes=tuple(data.get("classes", ())),
                 attributes={
                     name: (float(low), float(high)) for name, (low, high) in data.get("attributes", {}).items()
@@ -231,6 +288,7 @@ def _roles(data: Any) -> dict[str, Domain]:
 
 
 _LESION = Domain("SEG", "label", Labels((Label(1, "lesion", (230, 110, 60), "52988006"),)), 0.0)
+_TISSUES = Labels((Label(1, "normal-appearing white matter", (245, 245, 245)), Label(2, "lesion", (230, 110, 60))))
 
 #: What a study looks like that a recipe is for; a recipe names one of these as its ``EXAMPLE``.
 TRANSLATION = Study({"mr": MR}, {"ct": CT})
@@ -239,3 +297,10 @@ CLASSES = replace(GENERATION, classes=("t1", "t2"))
 SEGMENTATION = Study({"mr": MR}, {"lesion": _LESION})
 SUPER_RESOLUTION = Study({"mr": MR}, {"fine": MR}, neighbours=0, made={"mr": Averaged("fine", 4)})
 ANOMALY = Study({"mr": MR}, {"anomaly": UNLIKENESS}, neighbours=0, made={"anomaly": Predicted()})
+GUIDED = Study(
+    {"t1": MR, "flair": MR},
+    {"pet": PET},
+    dimensions=3,
+    neighbours=0,
+    guides={"tissue": Domain("SEG", "label", _TISSUES, 0.0)},
+)

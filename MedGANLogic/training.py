@@ -369,13 +369,13 @@ def _refuse_broken(losses: Mapping[str, Tensor], step: int) -> None:
 
 
 def predict_beforehand(pool: Pool, phase: Phase, state: State, study: Study) -> None:
-    """Predict, for every training case, what the phase's feed reads beside the volumes."""
+    """Predict, for every training case that lacks no role, what the phase's feed reads beside the volumes."""
     if not phase.beforehand:
         return
     for network in state.networks.values():
         network.eval()
-    for place, case in enumerate(pool.cases):
-        pool.prepared[place] = dict(predicted_volumes(phase.beforehand, state.networks, study, case))
+    for place in pool.having(study.domains):
+        pool.prepared[place] = dict(predicted_volumes(phase.beforehand, state.networks, study, pool.cases[place]))
     for network in state.networks.values():
         network.train()
 

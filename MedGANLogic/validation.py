@@ -16,7 +16,7 @@ from MedGANLogic.feeds import Batches, Pool
 from MedGANLogic.images import Image
 from MedGANLogic.inference.cases import case_inputs, predict_case
 from MedGANLogic.passes import slices_first
-from MedGANLogic.recipe import Networks, Recipe
+from MedGANLogic.recipe import ExponentialAverage, Networks, Recipe
 from MedGANLogic.study import Study
 
 Picture = NDArray[np.float32]
@@ -51,7 +51,7 @@ def validate(networks: Networks, recipe: Recipe, study: Study, cases: Sequence[C
 
 def _paired(study: Study, cases: Sequence[Case]) -> bool:
     comparable = study.inputs and not any(isinstance(made, Predicted) for made in study.made.values())
-    return bool(comparable) and all(set(study.columns) <= case.volumes.keys() for case in cases)
+    return bool(comparable) and all(set(study.columns) - study.guides.keys() <= case.volumes.keys() for case in cases)
 
 
 def measure_of(study: Study) -> str:
@@ -79,8 +79,14 @@ def case_error(case: Case, predicted: Image, study: Study) -> float:
 
 
 def _played(networks: Networks, recipe: Recipe, study: Study, cases: Sequence[Case]) -> tuple[Tensor, Tensor]:
-    """Return what the last phase's game makes of the cases, and what is real there, (n, C, *size)."""
+    """Return what the last phase's game makes of the cases, and what is real there, (n, C, *size).
+
+    Where an average of a network predicts, it plays in that one's place.
+    """
     phase = recipe.phases[-1]
+    acts = [act for player in phase.players for act in player.after if isinstance(act, ExponentialAverage)]
+    used = {name for one in recipe.passes for name in one.networks}
+    networks = {**networks, **{act.of: networks[act.into] for act in acts if act.into in used}}
     batches = Batches(phase.feed, Pool(study, cases), (study.seed,))
     device = next(weight.device for network in networks.values() for weight in network.parameters())
     made, real = [], []

@@ -8,21 +8,29 @@ from pathlib import Path
 
 import torch
 
-from MedGANLogic.bundle import describe, rounded, save
-from MedGANLogic.catalogue import Card
-from MedGANLogic.chance import Normal
+from MedGANLogic.bundle import NETWORKS, rounded, save
+from MedGANLogic.catalogue import Card, NetworkCard
+from MedGANLogic.chance import Chance, Codes, Condition, Normal
 from MedGANLogic.domain import CT, MR, PET, Domain, Label, Labels
-from MedGANLogic.parts.generators.plain_unet import PlainUNet
-from MedGANLogic.passes import Pass
+from MedGANLogic.passes import Draw, Mean, Pass, Step
 
 TISSUES = Labels((Label(1, "fat", (230, 220, 70), "55603005"), Label(7, "bone", (241, 214, 145), "272673000")))
 SEGMENTATION = Domain("SEG", "label", TISSUES, 0.0)
+SAID = Condition(("head", "thigh"), {"age": (20.0, 90.0)})
 
 
-def _card(name: str, task: str, inputs: dict[str, Domain], targets: dict[str, Domain], **further) -> Card:
-    reads = tuple(inputs or further["chance"])
+def _card(
+    name: str,
+    task: str,
+    inputs: dict[str, Domain],
+    targets: dict[str, Domain],
+    passes: tuple[Step, ...] = (),
+    networks: dict[str, NetworkCard] | None = None,
+    chance: dict[str, Chance] | None = None,
+    **further,
+) -> Card:
+    reads = tuple(inputs or chance)
     writes = tuple(volume for role, domain in targets.items() for volume in domain.window.volumes(role))
-    passes = (Pass("generator", reads, writes, dimensions=2, neighbours=0, multiple=4),)
     return Card(
         name=name,
         title=f"A toy for {task}",
@@ -31,37 +39,86 @@ def _card(name: str, task: str, inputs: dict[str, Domain], targets: dict[str, Do
         targets=targets,
         spacing_mm=None,
         plane="axial",
-        networks=describe({"generator": _network(passes[0])}, passes),
-        passes=passes,
+        networks=networks or {"generator": _unet(len(reads), len(writes))},
+        passes=passes or (_pass(reads, writes),),
         validity={"anatomy": ["thigh"]},
         training={"system": "none", "subjects": {"train": 0}},
         departures=(),
         measured={},
         licence="Apache-2.0",
+        chance=chance or {},
         **further,
     )
 
 
-def _network(one: Pass) -> torch.nn.Module:
-    with torch.random.fork_rng():
-        torch.manual_seed(len(one.reads) + 8 * len(one.writes))
-        network = PlainUNet(2, one.channels, len(one.writes), width=4, levels=2)
-        torch.nn.init.normal_(network.output.weight, std=0.5)
-    return rounded(network.eval())
+def _pass(reads: tuple[str, ...], writes: tuple[str, ...], network: str = "generator", **cut: int) -> Pass:
+    return Pass(network, reads, writes, dimensions=2, neighbours=0, multiple=4, **cut)
+
+
+def _unet(inputs: int, outputs: int) -> NetworkCard:
+    return _network("PlainUNet", in_channels=inputs, out_channels=outputs, width=4, levels=2)
+
+
+def _network(kind: str, **arguments: int) -> NetworkCard:
+    return NetworkCard(kind, {"dimensions": 2, **arguments})
+
+
+def _blended() -> Card:
+    passes = (_pass(("mr",), ("soft",), "first"), _pass(("mr",), ("hard",), "second"), Mean(("soft", "hard"), ("ct",)))
+    networks = {"first": _unet(1, 1), "second": _unet(1, 1)}
+    return _card("toy-blend", "blended-ct", {"mr": MR}, {"ct": CT}, passes, networks)
+
+
+def _drawn() -> Card:
+    chance = {"noise": Normal((5,)), "said": SAID, "codes": Codes((1,))}
+    networks = {"generator": _network("DCGANGenerator", latent=9, out_channels=1, width=2, size=16)}
+    passes = (Draw("generator", tuple(chance), ("ct",), dimensions=2),)
+    return _card("toy-draw", "draw", {}, {"ct": CT}, passes, networks, chance)
+
+
+def _magnifying() -> Card:
+    network = _network("SubpixelResNet", in_channels=1, out_channels=1, width=4, blocks=1, doublings=1)
+    passes = (_pass(("mr",), ("fine",), finer=2),)
+    return _card("toy-magnify", "magnify", {"mr": MR}, {"fine": MR}, passes, {"generator": network}, finer=(2, 2, 1))
+
+
+def _valid() -> Card:
+    network = _network("ValidCNN", in_channels=1, out_channels=1, width=4)
+    passes = (_pass(("mr",), ("ct",), margin=8),)
+    return _card("toy-margin", "context-ct", {"mr": MR}, {"ct": CT}, passes, {"generator": network})
 
 
 #: A card for every task, by its name.
 CARDS: dict[str, Callable[[], Card]] = {
     "translate": lambda: _card("toy-translate", "mr-to-ct", {"mr": MR}, {"ct": CT}),
     "two-inputs": lambda: _card("toy-two-inputs", "mr-to-pet", {"mr": MR, "ct": CT}, {"pet": PET}),
+    "two-targets": lambda: _card("toy-two-targets", "mr-to-all", {"mr": MR}, {"ct": CT, "tissues": SEGMENTATION}),
     "denoise": lambda: _card("toy-denoise", "denoise-ct", {"ct": CT}, {"clean": CT}, strength=0.75),
     "finer": lambda: _card("toy-finer", "super-resolution", {"mr": MR}, {"fine": MR}, finer=(1, 2, 3)),
+    "magnify": _magnifying,
+    "margin": _valid,
+    "blend": _blended,
     "segment": lambda: _card("toy-segment", "segmentation", {"mr": MR}, {"tissues": SEGMENTATION}),
     "sample": lambda: _card("toy-sample", "sample", {}, {"ct": CT}, chance={"noise": Normal((6, 16, 12))}),
+    "draw": _drawn,
 }
+#: Those that have no input.
+SAMPLERS = ("sample", "draw")
 
 
 def save_toy(task: str, folder: Path) -> Path:
     """Save a task's toy bundle as ``folder/NAME`` and return that folder."""
     card = CARDS[task]()
-    return save(card, {"generator": _network(card.passes[0])}, "# A toy\n", folder / card.name).folder
+    networks = {name: _random(network, seed) for seed, (name, network) in enumerate(card.networks.items())}
+    return save(card, networks, "# A toy\n", folder / card.name).folder
+
+
+def _random(card: NetworkCard, seed: int) -> torch.nn.Module:
+    """Return a network whose answers differ from place to place and fill the window."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        network = NETWORKS[card.kind](**card.arguments)
+        for weight in network.parameters():
+            if weight.dim() > 1:
+                torch.nn.init.kaiming_normal_(weight)
+    return rounded(network.eval())

@@ -10,7 +10,7 @@ from MedGANLib.Task import Task
 from MedGANLogic.catalogue import Model
 from MedGANLogic.images import write
 from MedGANLogic.jobs import Job
-from MedGANLogic.mrml import NodeError, grid_of, image_from_node, image_from_segmentation
+from MedGANLogic.mrml import NodeError, grid_of, image_from_node, image_from_segmentation, provenance_of
 from MedGANLogic.presenters.translation import Work
 
 
@@ -37,18 +37,20 @@ class DicomExport(Task):
         self._model, self._result, self._input, self._files = model, resultNode, inputNode, files
 
     def _go(self, job: Job) -> Iterator[Work]:
-        target = next(iter(self._model.card.targets.values()))
+        targets = self._model.card.targets
+        # Results of earlier versions do not say which target they are: there was one.
+        role = provenance_of(self._result).get("target", next(iter(targets)))
         if self._result.IsA("vtkMRMLSegmentationNode"):
             image, _labels = image_from_segmentation(self._result, grid_of(self._input))
         else:
-            image = image_from_node(self._result, target.unit)
+            image = image_from_node(self._result, targets[role].unit)
         write(image, job.folder / "result.npy")
         yield self.work
         source = job.folder / "source"
         source.mkdir()
         yield from self._inShort(self.work.doing, _links(self._files, source))
-        model = ("--model", self._model.folder, "--source", source)
-        yield from self._run(job, "dicom", *model, job.folder / "result.npy", self.folder)
+        made = ("--model", self._model.folder, "--target", role, "--source", source)
+        yield from self._run(job, "dicom", *made, job.folder / "result.npy", self.folder)
 
 
 def _links(files: Sequence[str], folder: Path) -> Iterator[float]:

@@ -1,7 +1,7 @@
 """A translation of nodes by a child process. No Qt."""
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +10,14 @@ from MedGANLogic.catalogue import Model
 from MedGANLogic.domain import Labels
 from MedGANLogic.images import Image, read, write
 from MedGANLogic.jobs import Job
-from MedGANLogic.mrml import NodeError, grid_of, image_from_node, segmentation_by_slabs, volume_by_slabs
+from MedGANLogic.mrml import (
+    NodeError,
+    finished,
+    grid_of,
+    image_from_node,
+    segmentation_by_slabs,
+    volume_by_slabs,
+)
 from MedGANLogic.presenters.translation import Chosen, Work, arguments
 
 _BRINGING_IN = "Bringing the result into the scene"
@@ -19,8 +26,8 @@ _BRINGING_IN = "Bringing the result into the scene"
 class NodeTranslation(Task):
     """One translation: voxels out, a child process, voxels in.
 
-    When it is DONE ``outputNode`` stands in the scene; else the scene is as it was before. ``provenance`` is the
-    account of how the result came to be.
+    When it is DONE the ``outputNodes`` stand in the scene, one for each target of each volume; else the scene is as it
+    was before. ``outputNode`` is the first of them, ``provenance`` the account of how it came to be.
     """
 
     def __init__(
@@ -29,22 +36,28 @@ class NodeTranslation(Task):
         model: Model,
         chosen: Chosen,
         inputNodes: Mapping[str, object],
-        outputName: str,
+        outputNames: Mapping[str, str],
         makeMask: Callable[[object], Image] | None = None,
         interpreter: str = sys.executable,
         replacedNode=None,
     ) -> None:
         """``inputNodes`` are volumes by role; ``makeMask`` returns a mask on a grid, when it is asked for.
 
-        ``replacedNode`` takes the result instead of a new node. Raises NodeError for one that cannot.
+        ``outputNames`` are names by target; one that is taken gets a number. ``replacedNode`` takes the first result
+        instead of a new node. Raises NodeError for one that cannot.
         """
         super().__init__("Handing the volume over", interpreter)
         _refuseReplacing(replacedNode, inputNodes, model)
         self.scene, self.model, self.chosen = scene, model, chosen
-        self.inputNodes, self.outputName, self.makeMask = dict(inputNodes), outputName, makeMask
-        self.outputNode = None
+        self.inputNodes, self.outputNames, self.makeMask = dict(inputNodes), outputNames, makeMask
+        self.outputNodes: list[object] = []
         self.provenance: Mapping[str, object] = {}
         self._replacedNode = replacedNode
+
+    @property
+    def outputNode(self):
+        """The first result, or None."""
+        return self.outputNodes[0] if self.outputNodes else None
 
     def _go(self, job: Job) -> Iterator[Work]:
         output = job.folder / "result.npy"
@@ -53,7 +66,7 @@ class NodeTranslation(Task):
         result = yield from self._run(job, *arguments(self.model, self.chosen, inputs, mask, output))
         if result is not None:
             self.provenance = result["provenance"]
-            yield from self._bringIn(output)
+            yield from self._bringIn([self.provenance, *self.provenance.get("further", ())])
 
     def _doing(self) -> str:
         names = " and ".join(node.GetName() for node in self.inputNodes.values())
@@ -75,19 +88,28 @@ class NodeTranslation(Task):
         yield self.work
         return inputs, mask
 
-    def _bringIn(self, output: Path) -> Iterator[Work]:
-        target = next(iter(self.model.card.targets.values()))
+    def _bringIn(self, accounts: Sequence[Mapping[str, object]]) -> Iterator[Work]:
+        """Put every result into the scene, or none: they enter together, when all are ready to."""
         yield Work(_BRINGING_IN, 0.0)
-        image = read(output, target.unit)
+        ready = []
+        for account in accounts:
+            steps = yield from self._inShort(_BRINGING_IN, _untilReady(self._stepsOf(account)))
+            if steps is None:
+                return
+            ready.append(steps)
+        first, *others = [finished(steps) for steps in ready]
+        self.outputNodes = [self._replaced(first), *others]
+
+    def _stepsOf(self, account: Mapping[str, object]):
+        """Return the steps that make a node of a file of the child's."""
+        target = self.model.card.targets[account["target"]]
+        image = read(account["output"], target.unit)
+        name = self.scene.GenerateUniqueName(self.outputNames[account["target"]])
         beside = next(iter(self.inputNodes.values()), None)
-        account = self.provenance
+        said = {key: value for key, value in account.items() if key != "further"}
         if isinstance(target.window, Labels):
-            steps = segmentation_by_slabs(image, target.window, self.scene, self.outputName, beside, account)
-        else:
-            steps = volume_by_slabs(image, target, self.scene, self.outputName, beside, account)
-        node = yield from self._inShort(_BRINGING_IN, steps)
-        if node is not None:
-            self.outputNode = self._replaced(node)
+            return segmentation_by_slabs(image, target.window, self.scene, name, beside, said)
+        return volume_by_slabs(image, target, self.scene, name, beside, said)
 
     def _replaced(self, node):
         """Return the node that was to be replaced with the content of a new one, which goes; else the new one."""
@@ -112,6 +134,15 @@ class NodeTranslation(Task):
             node.RemoveAllDisplayNodeIDs()
         self.scene.RemoveNode(node)
         return kept
+
+
+def _untilReady(steps) -> Iterator[float]:
+    """Go through steps but for the last, which changes the scene; return them."""
+    for share in steps:
+        yield share
+        if share >= 1:
+            break
+    return steps
 
 
 def _refuseReplacing(node, inputNodes, model: Model) -> None:

@@ -58,12 +58,21 @@ class PanelState:
 
     @property
     def resultNode(self):
-        """The last result that is still in the scene, or None."""
-        return self.node.GetNodeReference(_RESULT)
+        """The first of the last results that is still in the scene, or None."""
+        return next(iter(self.resultNodes), None)
 
-    @resultNode.setter
-    def resultNode(self, node) -> None:
-        self._refer(_RESULT, node)
+    @property
+    def resultNodes(self) -> list:
+        """The last results that are still in the scene."""
+        count = self.node.GetNumberOfNodeReferences(_RESULT)
+        nodes = [self.node.GetNthNodeReference(_RESULT, number) for number in range(count)]
+        return [node for node in nodes if node is not None]
+
+    @resultNodes.setter
+    def resultNodes(self, nodes) -> None:
+        self.node.RemoveNodeReferenceIDs(_RESULT)
+        for node in nodes:
+            self.node.AddNodeReferenceID(_RESULT, node.GetID())
 
     @property
     def sourceNode(self):

@@ -1,18 +1,16 @@
 """Images from nothing but chance: a generator of noise, and a discriminator or critic of images."""
 
+from typing import ClassVar
+
 from torch import Tensor
 
 from MedGANLogic.parts.losses.adversarial import slopes
 from MedGANLogic.recipe import Game, tensor
 
 
-class Latent(Game):
-    """Batch: ``image`` (B, C, *size) and ``noise`` (B, n); ``mixing`` (B, 1) in [0, 1] where slopes are read.
+class Generated(Game):
+    """Batch: ``image`` (B, C, *size) and ``noise`` (B, n). Network: ``generator`` from codes to images."""
 
-    Networks: ``generator`` from codes to images, ``discriminator`` from images to scores.
-    """
-
-    scores = ("score_real", "score_fake")
     made, real = "fake", "image"
 
     @tensor
@@ -30,6 +28,15 @@ class Latent(Game):
         """The generator's images."""
         made: Tensor = self.network("generator")(self.code)
         return made
+
+
+class Latent(Generated):
+    """``Generated``, with ``mixing`` (B, 1) in [0, 1] where slopes are read.
+
+    Network: ``discriminator`` from images to scores.
+    """
+
+    scores: ClassVar[tuple[str, ...]] = ("score_real", "score_fake")
 
     @tensor
     def score_real(self) -> Tensor:

@@ -1,5 +1,7 @@
 """Aligned pairs: translate A to B, with B known."""
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
@@ -9,11 +11,14 @@ from MedGANLogic.recipe import Game, tensor
 class Paired(Game):
     """Batch: ``input`` (B, in, *size), ``target`` (B, out, *size), ``weight`` (B, 1, *size) ≥ 0.
 
-    Networks: ``generator`` and, where a term reads a score, ``discriminator``, which sees input and image together.
+    Networks: ``generator`` and, where a term reads a score, ``discriminator``, which sees input and image together;
+    the games of later stages have others in their place.
     """
 
-    scores = ("score_real_pair", "score_fake_pair")
+    scores: ClassVar[tuple[str, ...]] = ("score_real_pair", "score_fake_pair")
     made, real = "fake_b", "real_b"
+    generator: ClassVar[str] = "generator"
+    discriminator: ClassVar[str] = "discriminator"
 
     @tensor
     def real_a(self) -> Tensor:
@@ -33,22 +38,43 @@ class Paired(Game):
     @tensor
     def fake_b(self) -> Tensor:
         """The generator's translation of the input."""
-        translated: Tensor = self.network("generator")(self.real_a)
+        translated: Tensor = self.network(self.generator)(self.real_a)
         return translated
+
+    @tensor
+    def shown_b(self) -> Tensor:
+        """The translation, and the target itself where a voxel does not count.
+
+        Otherwise what differs there (a table, another field of view) would tell real from fake.
+        """
+        return torch.where(self.weight > 0, self.fake_b, self.real_b)
 
     @tensor
     def score_real_pair(self) -> Tensor:
         """The discriminator's logits for (input, target)."""
-        logits: Tensor = self.network("discriminator")(torch.cat([self.real_a, self.real_b], dim=1))
+        logits: Tensor = self.network(self.discriminator)(torch.cat([self.real_a, self.real_b], dim=1))
         return logits
 
     @tensor
     def score_fake_pair(self) -> Tensor:
-        """The discriminator's logits for (input, translation).
+        """The discriminator's logits for (input, translation as shown)."""
+        logits: Tensor = self.network(self.discriminator)(torch.cat([self.real_a, self.shown_b], dim=1))
+        return logits
 
-        Where a voxel does not count the target itself is shown: otherwise what differs there (a table, another
-        field of view) would tell real from fake.
-        """
-        shown = torch.where(self.weight > 0, self.fake_b, self.real_b)
-        logits: Tensor = self.network("discriminator")(torch.cat([self.real_a, shown], dim=1))
+
+class PairedApart(Paired):
+    """``Paired`` with a discriminator that sees an image alone, without the input."""
+
+    scores = ("score_real", "score_fake")
+
+    @tensor
+    def score_real(self) -> Tensor:
+        """The discriminator's logits for the target."""
+        logits: Tensor = self.network(self.discriminator)(self.real_b)
+        return logits
+
+    @tensor
+    def score_fake(self) -> Tensor:
+        """The discriminator's logits for the translation as shown."""
+        logits: Tensor = self.network(self.discriminator)(self.shown_b)
         return logits

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from MedGANLogic.errors import MedGANError
-from MedGANLogic.passes import Pass
+from MedGANLogic.passes import Pass, Search
 
 Index = tuple[int, int, int]
 
@@ -54,7 +54,17 @@ def footprint(network: nn.Module, one: Pass) -> float:
     for what a convolution needs while it works.
     """
     edge = one.largest or one.multiple * 2
-    shape = (1, one.channels, *(edge + 2 * one.margin,) * one.dimensions)
+    shown = (1, one.channels, *(edge + 2 * one.margin,) * one.dimensions)
+    return _held(network, shown) / float(edge**one.dimensions)
+
+
+def search_footprint(generator: nn.Module, judge: nn.Module, one: Search) -> float:
+    """Return an upper bound, as ``footprint`` does, for a generator that a judge's answer is followed back through."""
+    image = (1, 1, *(one.multiple,) * one.dimensions)
+    return (_held(generator, (1, one.latent)) + _held(judge, image)) / float(one.multiple**one.dimensions)
+
+
+def _held(network: nn.Module, shown: tuple[int, ...]) -> float:
     total = 0
 
     def count(_module: nn.Module, _inputs: object, output: torch.Tensor) -> None:
@@ -66,8 +76,8 @@ def footprint(network: nn.Module, one: Pass) -> float:
         if not any(module.children()):
             module.register_forward_hook(count)
     with torch.no_grad():
-        copied(torch.empty(shape, device="meta"))
-    return 2 * 4 * total / float(edge**one.dimensions)
+        copied(torch.empty(shown, device="meta"))
+    return 2 * 4 * float(total)
 
 
 def _on_meta(network: nn.Module) -> nn.Module:

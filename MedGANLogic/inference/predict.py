@@ -9,7 +9,7 @@ import psutil
 import torch
 from torch import Tensor, nn
 
-from MedGANLogic.inference.plan import MemoryShortError, Plan, footprint, plan
+from MedGANLogic.inference.plan import MemoryShortError, Plan, footprint, plan, search_footprint
 from MedGANLogic.inference.search import search
 from MedGANLogic.passes import Blend, Draw, Pass, Search, Step, Volume
 
@@ -89,7 +89,7 @@ def _answering(one: Pass, networks: Mapping[str, nn.Module], device: torch.devic
     """Return the function from windows to answers: the network, or the search with it."""
     network = networks[one.network].to(device).eval()
     if isinstance(one, Search):
-        return partial(search, one, network, networks[one.judge].to(device).eval())
+        return partial(_searched, one, network, networks[one.judge].to(device).eval())
 
     def answered(windows: Tensor) -> Tensor:
         with torch.no_grad():
@@ -97,6 +97,12 @@ def _answering(one: Pass, networks: Mapping[str, nn.Module], device: torch.devic
         return answers
 
     return answered
+
+
+def _searched(one: Search, generator: nn.Module, judge: nn.Module, windows: Tensor) -> Tensor:
+    """Search for windows that are the same, such as those of air, but once."""
+    different, places = windows.unique(dim=0, return_inverse=True)
+    return search(one, generator, judge, different)[places]
 
 
 def _run_pass(
@@ -108,7 +114,7 @@ def _run_pass(
     memory_bytes: float | None,
 ) -> tuple[dict[str, Volume], str]:
     shape = volumes[one.reads[0]].shape
-    per_voxel = footprint(networks[one.network], one)
+    per_voxel = _footprint(one, networks)
     tries = [(device, share) for share in (_SHARE, _SHARE / 4, _SHARE / 16)]
     tries += [(torch.device("cpu"), share) for share in (_SHARE, _SHARE / 8)] if device.type != "cpu" else []
     reasons = []
@@ -125,6 +131,12 @@ def _run_pass(
         said = f"{one.network}: {len(planned.starts)} windows of {'×'.join(map(str, planned.size))} on {where}"
         return volumes_written, said + (f", after: {reasons[0]}" if reasons else "")
     raise MemoryShortError(f"{one.network} does not fit the memory in windows of any size: {reasons[0]}")
+
+
+def _footprint(one: Pass, networks: Mapping[str, nn.Module]) -> float:
+    if isinstance(one, Search):
+        return search_footprint(networks[one.network], networks[one.judge], one)
+    return footprint(networks[one.network], one)
 
 
 def _is_short_of_memory(error: Exception) -> bool:

@@ -1,9 +1,11 @@
 """The main job: an image in, its translation out, on the input's grid, in the output's unit."""
 
+import itertools
 import json
 import os
+import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -145,8 +147,7 @@ def sample(
         raise ImageError(f"{count} images: expected one or more")
     picked = dict(choices or {})
     refuse_unknown(card.chance, picked)
-    vectors = any(isinstance(one, Draw) and one.dimensions == 2 for one in card.passes)
-    stacks = [range(count)] if vectors else [range(number, number + 1) for number in range(count)]
+    stacks = _stacks(card, count)
 
     def drawn(stack: range, done: int) -> Translation:
         began = time.monotonic()
@@ -170,6 +171,13 @@ def sample(
         return _synthetic(bundle.model, results, prediction.account, time.monotonic() - began, said)
 
     return [drawn(stack, done) for done, stack in enumerate(stacks)]
+
+
+def _stacks(card: Card, count: int) -> list[range]:
+    """Return which of so many images make up each volume: all of them where they are slices, else one."""
+    if any(isinstance(one, Draw) and one.dimensions == 2 for one in card.passes):
+        return [range(count)]
+    return [range(number, number + 1) for number in range(count)]
 
 
 def _chances(card: Card, seed: int, stack: range, choices: Mapping[str, str]) -> dict[str, Volume]:
@@ -290,28 +298,20 @@ def translate_file(
 ) -> dict[str, Any]:
     """Translate a file or DICOM folder into a file; return the provenance, also written beside it as JSON.
 
-    ``bundle`` is a model's name, a bundle's folder, or an opened bundle. The output appears only when it is whole;
-    beside ``ct.nii.gz`` stands ``ct.nii.gz.medgan.json``. Raises what ``read``, ``translate`` and ``write`` raise.
+    ``bundle`` is a model's name, a bundle's folder, or an opened bundle. Beside ``ct.nii.gz`` stands
+    ``ct.nii.gz.medgan.json``; targets after the first stand in ``ct-ROLE.nii.gz``, and what is said of them under
+    ``further``. A file appears only when it is whole, the first one when all others are there. Raises what ``read``,
+    ``translate`` and ``write`` raise.
     """
     opened = bundle if isinstance(bundle, Bundle) else open_bundle(find(bundle))
     request = input_path if isinstance(input_path, Request) else Request(str(input_path))
     output = Path(output_path)
-    _refuse_place(output, request.files)
-    done = _translated(opened, request, device, progress)
-    for role, further in done.further.items():
-        place = beside(output, role)
+    (places,) = _places(output, suffix_of(output), opened.card)
+    for place in places:
         _refuse_place(place, request.files)
-        with _account(place, {**further.provenance, **_said(opened, request, place)}):
-            write(further.image, place)
-    with _account(output, {**done.provenance, **_said(opened, request, output)}) as provenance:
-        write(done.image, output)
-    return provenance
-
-
-def beside(output: Path, name: str) -> Path:
-    """Return where a further result stands: beside ``out.nii.gz``, ``out-NAME.nii.gz``."""
-    suffix = suffix_of(output)
-    return output.with_name(f"{output.name[: -len(suffix)]}-{name}{suffix}")
+    done = _translated(opened, request, device, progress)
+    results = dict(zip(places, (done, *done.further.values()), strict=True))
+    return _write_all(results, _said(opened, request), lambda result, place: write(result.image, place))
 
 
 def translate_series(
@@ -319,19 +319,56 @@ def translate_series(
 ) -> dict[str, Any]:
     """Translate a DICOM series into a new folder with another, of the same study; return the provenance.
 
-    Beside the folder stands ``FOLDER.medgan.json``. Raises DicomError for a source that is no such series and for a
-    folder that may not be written to, before any work, and what ``translate`` and ``dicom.write`` raise.
+    Beside the folder stands ``FOLDER.medgan.json``; targets after the first become a series each, in ``FOLDER-ROLE``.
+    Raises DicomError for a source that is no such series and for a folder that may not be written to, before any work,
+    and what ``translate`` and ``dicom.write`` raise.
     """
     output, source = Path(output_path), dicom.open_series(request.input)
-    dicom.refuse_place(output, source)
+    (places,) = _places(output, "", bundle.card)
+    for place in places:
+        dicom.refuse_place(place, source)
     done = _translated(bundle, request, device, progress)
-    with _account(output, {**done.provenance, **_said(bundle, request, output)}) as provenance:
-        dicom.write(done.image, next(iter(bundle.card.targets.values())), bundle.model, source, output)
-    return provenance
+    results = dict(zip(places, (done, *done.further.values()), strict=True))
+
+    def save(result: Translation, place: Path) -> None:
+        dicom.write(result.image, bundle.card.targets[result.provenance["target"]], bundle.model, source, place)
+
+    return _write_all(results, _said(bundle, request), save)
 
 
-def _said(bundle: Bundle, request: Request, output: Path) -> dict[str, Any]:
-    return {"input": request.input, "output": str(output), "asked": request.fingerprint(bundle)}
+def _said(bundle: Bundle, request: Request) -> dict[str, Any]:
+    return {"input": request.input, "asked": request.fingerprint(bundle)}
+
+
+def _places(output: Path, suffix: str, card: Card, volumes: int = 1) -> list[list[Path]]:
+    """Return where each target of each volume stands: OUT, OUT-ROLE, …, OUT-1, OUT-1-ROLE, …
+
+    Raises ImageError for a role that can be no part of a file's name.
+    """
+    stem = output.name[: len(output.name) - len(suffix)]
+    for role in card.targets:
+        if not re.fullmatch(r"[\w .+-]+", role):
+            raise ImageError(f"target {role!r} of {card.name} can be no part of a file's name")
+    roles = ["", *(f"-{role}" for role in list(card.targets)[1:])]
+    numbers = ["", *(f"-{number}" for number in range(1, volumes))]
+    return [[output.with_name(f"{stem}{number}{role}{suffix}") for role in roles] for number in numbers]
+
+
+def _write_all(
+    results: Mapping[Path, Translation], said: Mapping[str, Any], save: Callable[[Translation, Path], None]
+) -> dict[str, Any]:
+    """Write results, each with its account beside it, the first one last; return its account.
+
+    It holds those of the others: where it stands, all do.
+    """
+    first, *others = results
+    accounts = {place: {**done.provenance, **said, "output": str(place)} for place, done in results.items()}
+    if others:
+        accounts[first]["further"] = [accounts[place] for place in others]
+    for place in (*others, first):
+        with _account(place, accounts[place]):
+            save(results[place], place)
+    return accounts[first]
 
 
 def _translated(bundle: Bundle, request: Request, device: str, progress: Progress) -> Translation:
@@ -361,19 +398,20 @@ def sample_file(
 ) -> dict[str, Any]:
     """Draw images from a model without input into a file; return the provenance, also written beside it.
 
-    Volumes after the first, and further targets, stand beside it as ``OUT-1.nii.gz``, ``OUT-ROLE.nii.gz``.
+    Volumes after the first, and targets after the first, stand beside it as ``OUT-1.nii.gz``, ``OUT-ROLE.nii.gz`` and
+    ``OUT-1-ROLE.nii.gz``; what is said of them stands under ``further``.
     """
     output = Path(output_path)
-    _refuse_place(output, [])
-    first, *others = sample(bundle, seed, count, choices, device, progress)
-    named = {f"{number}": done for number, done in enumerate(others, start=1)} | dict(first.further)
-    for name, done in named.items():
-        place = beside(output, name)
-        with _account(place, {**done.provenance, "output": str(place)}):
-            write(done.image, place)
-    with _account(output, {**first.provenance, "output": str(output)}) as provenance:
-        write(first.image, output)
-    return provenance
+    places = _places(output, suffix_of(output), bundle.card, len(_stacks(bundle.card, count)))
+    for place in itertools.chain(*places):
+        _refuse_place(place, [])
+    drawn = sample(bundle, seed, count, choices, device, progress)
+    results = {
+        place: result
+        for of_volume, done in zip(places, drawn, strict=True)
+        for place, result in zip(of_volume, (done, *done.further.values()), strict=True)
+    }
+    return _write_all(results, {}, lambda result, place: write(result.image, place))
 
 
 @contextmanager
@@ -392,10 +430,12 @@ def _account(output: Path, provenance: dict[str, Any]) -> Iterator[dict[str, Any
 
 
 def finished(output: Path, request: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return the provenance of an output that is there and followed from the same request; else None."""
+    """Return the provenance of an output that is there, all of it, and followed from the same request; else None."""
     try:
         said = json.loads(sidecar_of(output).read_text(encoding="utf-8"))
-        return dict(said) if output.exists() and said["asked"] == request else None
+        names = [output.name, *(Path(further["output"]).name for further in said.get("further", ()))]
+        there = all(output.with_name(name).exists() for name in names)
+        return dict(said) if there and said["asked"] == request else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -449,6 +489,7 @@ def _marked(
         "use": RESEARCH_USE,
         "model": model.card.name,
         "model_sha256": model.sha256,
+        "target": role,
         "medgan": __version__,
         "torch": torch.__version__,
         "unit": result.unit,

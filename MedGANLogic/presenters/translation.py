@@ -4,25 +4,32 @@ A front end keeps ``Chosen`` (plain data, saved with a scene) and shows the ``Vi
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 from MedGANLogic.catalogue import RESEARCH_USE, Card, Model
 from MedGANLogic.check import Finding, Level
-from MedGANLogic.domain import Domain, Labels
+from MedGANLogic.domain import Labels
+from MedGANLogic.presenters.choices import Choice, choices_of
 from MedGANLogic.presenters.models import facts, input_title, task_title
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """What the user chose, but for the images; an empty text or None is left to us."""
+    """What the user chose, but for the images; an empty text or None is left to us.
+
+    ``count`` and ``choices`` (by name) are for models without input: how many are drawn, and what of them is not left
+    to the seed.
+    """
 
     task: str = ""
     model: str = ""
     device: str = "auto"
     strength: float | None = None
     seed: int = 0
+    count: int = 1
+    choices: dict[str, str] = field(default_factory=dict)
     in_spite_of_errors: bool = False
 
     def to_json(self) -> dict[str, Any]:
@@ -86,8 +93,17 @@ class Slot:
 
 
 @dataclass(frozen=True)
+class Output:
+    """A node that the model makes for a target."""
+
+    target: str
+    name: str
+    is_segmentation: bool
+
+
+@dataclass(frozen=True)
 class View:
-    """All that a front end shows. ``strength`` and ``seed`` are None where the model has no such thing."""
+    """All that a front end shows. ``strength``, ``seed`` and ``count`` are None where the model has no such thing."""
 
     tasks: tuple[Option, ...]
     task: str
@@ -99,12 +115,13 @@ class View:
     takes_mask: bool
     strength: float | None
     seed: int | None
+    count: int | None
+    choices: tuple[Choice, ...]
     devices: tuple[Option, ...]
     device: str
     device_says: str
     asks_to_force: bool
-    makes_segmentation: bool
-    output_name: str
+    outputs: tuple[Output, ...]
     button: str
     may_press: bool
     says: str
@@ -130,11 +147,10 @@ def view(
         return _WITHOUT_MODEL
     card = model.card
     listed = [one for one in models if one.card.task == card.task]
-    findings = _findings(card, given)
+    findings = all_findings(card, {role: one.findings or () for role, one in given.items()})
     errors = [finding for finding in findings if finding.level is Level.ERROR]
     forceable = bool(errors) and all(finding.forceable for finding in errors)
     reason = _why_not(card, given, errors, forceable and chosen.in_spite_of_errors)
-    target = next(iter(card.targets.values()))
     return View(
         tasks=tasks,
         task=card.task,
@@ -146,6 +162,8 @@ def view(
         takes_mask=bool(card.inputs),
         strength=None if card.strength is None else _first_of(chosen.strength, card.strength),
         seed=None if card.inputs else chosen.seed,
+        count=None if card.inputs else chosen.count,
+        choices=choices_of(card, chosen.choices),
         devices=(
             Option("auto", _automatic(devices)),
             *(Option(name, f"{name}: {text}") for name, text in devices.found),
@@ -153,8 +171,7 @@ def view(
         device=chosen.device if chosen.device in dict(devices.found) else "auto",
         device_says=devices.why_no_gpu,
         asks_to_force=forceable,
-        makes_segmentation=isinstance(target.window, Labels),
-        output_name=_output_name(card, given, target),
+        outputs=_outputs(card, given),
         button="Cancel" if work else "Apply",
         may_press=not work.cancelling if work else not reason,
         says=_doing(work) if work else reason or RESEARCH_USE,
@@ -170,13 +187,25 @@ def model_of(models: Sequence[Model], chosen: Chosen) -> Model | None:
     return next((model for model in listed if model.card.name == chosen.model), next(iter(listed), None))
 
 
+def all_findings(card: Card, found: Mapping[str, Sequence[Finding]]) -> list[Finding]:
+    """Return what was found about a model's inputs, by role, the gravest first; of several inputs it says which."""
+    every = [
+        replace(finding, text=f"{role}: {finding.text}") if len(card.inputs) > 1 else finding
+        for role in card.inputs
+        for finding in found.get(role, ())
+    ]
+    return sorted(every, key=lambda finding: -finding.level)
+
+
 def arguments(
     model: Model, chosen: Chosen, inputs: Mapping[str, Path], mask: Path | None, output: Path
 ) -> tuple[str, ...]:
     """Return the verb of the command line, with its arguments, that does what was chosen."""
     ours = ("--model", str(model.folder), "--device", chosen.device)
     if not inputs:
-        return ("sample", *ours, "--seed", str(chosen.seed), str(output))
+        drawn = ("--seed", str(chosen.seed), "--n", str(chosen.count))
+        picked = [part for name, value in chosen.choices.items() for part in ("--set", name, value)]
+        return ("sample", *ours, *drawn, *picked, str(output))
     first, *others = inputs.items()
     further = [part for role, file in others for part in ("--input", role, str(file))]
     masked = ("--mask", str(mask)) if mask else ()
@@ -208,6 +237,7 @@ def account(provenance: Mapping[str, Any]) -> list[tuple[str, str]]:
         *(("Pass", [str(said)]) for said in provenance.get("passes", ())),
         ("Strength", known("strength", "{:g}")),
         ("Seed", known("seed")),
+        ("Chosen", [", ".join(f"{name} {value}" for name, value in provenance.get("choices", {}).items())]),
         ("Time", known("seconds", "{:g} s")),
         ("Software", [", ".join(known("medgan", "MedGAN {}") + known("torch", "torch {}"))]),
     ]
@@ -216,6 +246,8 @@ def account(provenance: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def _is(value: Any, hint: Any) -> bool:
     """Say whether a value has a type; True is no number, and a whole number may stand for any."""
+    if get_origin(hint) is dict:
+        return isinstance(value, dict) and all(type(one) is str for one in value.values())
     kinds = get_args(hint) or (hint,)
     return type(value) in kinds or (type(value) is int and float in kinds)
 
@@ -235,12 +267,13 @@ _WITHOUT_MODEL = View(
     takes_mask=False,
     strength=None,
     seed=None,
+    count=None,
+    choices=(),
     devices=(),
     device="",
     device_says="",
     asks_to_force=False,
-    makes_segmentation=False,
-    output_name="",
+    outputs=(),
     button="Apply",
     may_press=False,
     says="No models are installed: train one, or name their folder in MEDGAN_BUNDLES.",
@@ -254,14 +287,6 @@ def _automatic(devices: Devices) -> str:
     return f"Automatic ({devices.found[0][1]})" if devices.found else "Automatic"
 
 
-def _findings(card: Card, given: Mapping[str, Given]) -> list[Finding]:
-    found = []
-    for role in card.inputs:
-        for finding in (given[role].findings or ()) if role in given else ():
-            found.append(replace(finding, text=f"{role}: {finding.text}") if len(card.inputs) > 1 else finding)
-    return sorted(found, key=lambda finding: -finding.level)
-
-
 def _why_not(card: Card, given: Mapping[str, Given], errors: Sequence[Finding], forced: bool) -> str:
     """Say why the work cannot begin; nothing where it can."""
     if missing := [input_title(role, domain) for role, domain in card.inputs.items() if role not in given]:
@@ -273,9 +298,14 @@ def _why_not(card: Card, given: Mapping[str, Given], errors: Sequence[Finding], 
     return ""
 
 
-def _output_name(card: Card, given: Mapping[str, Given], target: Domain) -> str:
+def _outputs(card: Card, given: Mapping[str, Given]) -> tuple[Output, ...]:
+    """Return what is made, named by the first image and by modality; of several targets by role."""
     names = [given[role].name for role in card.inputs if role in given][:1]
-    return " ".join([*names, "synthetic", target.modality])
+    called = {role: domain.modality if len(card.targets) == 1 else role for role, domain in card.targets.items()}
+    return tuple(
+        Output(role, " ".join([*names, "synthetic", called[role]]), isinstance(domain.window, Labels))
+        for role, domain in card.targets.items()
+    )
 
 
 def _doing(work: Work) -> str:

@@ -36,6 +36,7 @@ def described(name: str) -> dict[str, Any]:
         recipe = build(load(name), study)
     needs = [source.needs for phase in recipe.phases for source in phase.feed.sources]
     needs += [f"a {'class' if study.classes else 'number'} for each"] if study.condition.size else []
+    needs += [f"{role}, a guide in training alone" for role in study.guides]
     return {
         "name": name,
         "title": recipe.title,

@@ -52,6 +52,7 @@ def recipe(study: Study) -> Recipe:
         passes=(Draw("generator", ("noise",), study.written, study.dimensions),),
         departures=(
             "DCGAN's bodies with kernel 4; layer norm with a gain per channel [paper: released code]",
+            "the generator learns from the noise of the critic's last turn (paper: new noise) [assumed]",
             "patches around the body, mirrored [assumed]",
             *study.departures(PUBLISHED),
         ),

@@ -44,6 +44,20 @@ def test_labels_become_a_segmentation(translated: Any) -> None:
     assert [pydicom.dcmread(file).Modality for file in folder.iterdir()] == ["SEG"]
 
 
+def test_every_target_becomes_a_series_of_its_own(translated: Any) -> None:
+    code, folder = translated("two-targets")
+    both = [folder, folder.with_name("out-tissues")]
+    assert code == 0 and [pydicom.dcmread(next(of.iterdir())).Modality for of in both] == ["CT", "SEG"]
+    assert json.loads(folder.with_name("out.medgan.json").read_text())["further"][0]["output"] == str(both[1])
+
+
+def test_no_series_is_written_where_one_of_several_cannot_be(translated: Any, tmp_path: Path) -> None:
+    (tmp_path / "out-tissues").mkdir()
+    (tmp_path / "out-tissues" / "mine.txt").write_text("mine")
+    code, folder = translated("two-targets")
+    assert code == 2 and not folder.exists()
+
+
 def test_what_was_done_before_is_not_done_again(translated: Any, capsys: pytest.CaptureFixture[str]) -> None:
     _, folder = translated()
     before = {file.name: file.stat().st_mtime_ns for file in folder.iterdir()}

@@ -6,13 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from toys import CARDS, save_toy
+from toys import CARDS, SAMPLERS, save_toy
 
 from MedGANLogic import catalogue
 from MedGANLogic.catalogue import Model
+from MedGANLogic.chance import Chance
 from MedGANLogic.check import Finding, Level
 from MedGANLogic.domain import CT, MR
 from MedGANLogic.inference.translate import translate
+from MedGANLogic.presenters.choices import Choice, choices_of
 from MedGANLogic.presenters.models import facts, input_title, task_title
 from MedGANLogic.presenters.translation import (
     Chosen,
@@ -48,9 +50,59 @@ def test_every_task_is_listed_and_can_be_begun_by_what_its_card_says(task):
     assert seen.model == MODELS[task].card.name
     assert (seen.button, seen.may_press, seen.is_locked) == ("Apply", True, False)
     assert [slot.role for slot in seen.slots] == list(MODELS[task].card.inputs)
-    assert (seen.strength is not None, seen.seed is not None) == (task == "denoise", task == "sample")
-    assert seen.makes_segmentation == (task == "segment")
-    assert seen.takes_mask == (task != "sample")
+    assert (seen.strength is not None, seen.seed is not None) == (task == "denoise", task in SAMPLERS)
+    assert (seen.count is not None, bool(seen.choices)) == (task in SAMPLERS, task == "draw")
+    assert [output.target for output in seen.outputs] == list(MODELS[task].card.targets)
+    assert [output.is_segmentation for output in seen.outputs] == [of == "tissues" for of in MODELS[task].card.targets]
+    assert seen.takes_mask == (task not in SAMPLERS)
+
+
+def test_results_are_named_by_their_image_and_several_by_their_role():
+    def named(task):
+        return [output.name for output in view(ALL, choosing(task), filled(task)).outputs]
+
+    assert named("translate") == ["T1 synthetic CT"] and named("draw") == ["synthetic CT"]
+    assert named("two-targets") == ["T1 synthetic ct", "T1 synthetic tissues"]
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ({}, ["", "", ""]),
+        ({"class": "thigh", "age": "90", "code0": "-0.5"}, ["thigh", "90", "-0.5"]),
+        ({"class": "foot", "age": "91", "code0": "much", "colour": "blue"}, ["", "", ""]),
+    ],
+)
+def test_what_a_model_does_not_offer_is_not_chosen(value, shown):
+    choices = view(ALL, choosing("draw", choices=value), {}).choices
+    assert [choice.name for choice in choices] == ["class", "age", "code0"]
+    assert [choice.value for choice in choices] == shown
+    assert choices[0].words == ("head", "thigh") and (choices[1].low, choices[1].high) == (20, 90)
+
+
+@pytest.mark.parametrize(
+    ("choice", "step", "decimals"),
+    [
+        (Choice("category", high=9.0, is_whole=True), 1, 0),
+        (Choice("age", low=20.0, high=90.0), 1, 0),
+        (Choice("dose", low=0.5, high=20.5), 1, 1),
+        (Choice("code", low=-1.0, high=1.0), 0.1, 2),
+        (Choice("fraction", low=0.0, high=0.01), 0.0005, 5),
+    ],
+)
+def test_a_number_is_turned_in_steps_that_fit_its_range(choice, step, decimals):
+    assert (choice.step, choice.decimals) == (pytest.approx(step), decimals)
+
+
+@pytest.mark.parametrize("kind", Chance.kinds())
+def test_every_kind_of_chance_shows_all_that_it_lets_choose(kind):
+    makings = {"Condition": {"classes": ("a", "b"), "attributes": {"age": (90.0, 20.0)}}, "Category": {"count": 3}}
+    chance = Chance.kinds()[kind](**makings.get(kind, {"shape": (2,)}))
+    found = choices_of(replace(MODELS["draw"].card, chance={"it": chance}), {})
+    assert [choice.name for choice in found] == list(chance.choices)
+    for choice in found:
+        for value in choice.words or (f"{choice.low:g}", f"{choice.high:g}"):
+            chance.chosen(chance.draw(np.random.default_rng(0)), {choice.name: value})
 
 
 def test_task_that_nobody_has_heard_of_appears_in_words():
@@ -123,7 +175,8 @@ def test_model_of_another_task_gives_way_to_the_tasks_own():
 
 
 def test_choice_outlives_a_saved_scene_also_of_another_version():
-    chosen = choosing("denoise", strength=0.5, seed=3, device="cpu", in_spite_of_errors=True)
+    drawn = {"seed": 3, "count": 4, "choices": {"class": "head"}}
+    chosen = choosing("denoise", strength=0.5, device="cpu", in_spite_of_errors=True, **drawn)
     assert Chosen.from_json(json.loads(json.dumps(chosen.to_json()))) == chosen
     assert Chosen.from_json({"task": "sample", "colour_of_the_moon": 3}) == Chosen(task="sample")
 
@@ -140,14 +193,23 @@ def test_arguments_do_what_was_chosen(task, tmp_path, mr, ct):
     for role, file in inputs.items():
         write(images[role], file)
     chosen = Chosen(
-        device="cpu", strength=0.25 if task == "denoise" else None, seed=4, in_spite_of_errors=task != "sample"
+        device="cpu",
+        strength=0.25 if task == "denoise" else None,
+        seed=4,
+        count=2,
+        choices={"class": "head", "code0": "-0.5"} if task == "draw" else {},
+        in_spite_of_errors=task not in SAMPLERS,
     )
     output = tmp_path / "out.nrrd"
     assert main(arguments(model, chosen, inputs, None, output)) == 0
     provenance = json.loads(output.with_name("out.nrrd.medgan.json").read_text())
     assert provenance["model"] == model.card.name
-    assert provenance.get("strength") == {"denoise": 0.25, "sample": None}.get(task, 1.0)
-    assert provenance.get("seed") == (4 if task == "sample" else None)
+    assert provenance.get("strength") == (None if task in SAMPLERS else 0.25 if task == "denoise" else 1.0)
+    assert provenance.get("seed") == (4 if task in SAMPLERS else None)
+    assert provenance.get("choices", {}) == chosen.choices
+    written = {"two-targets": ["out-tissues.nrrd"], "sample": ["out-1.nrrd"]}.get(task, [])
+    assert sorted(path.name for path in tmp_path.glob("out*.nrrd")) == [*written, "out.nrrd"]
+    assert [of["output"] for of in provenance.get("further", [])] == [str(tmp_path / name) for name in written]
 
 
 def test_mask_is_passed_on():
@@ -173,6 +235,11 @@ def test_facts_name_error_validity_training_and_licence():
     assert dict(facts(MODELS["sample"]))["Measured"] == "not measured"
 
 
+def test_facts_say_what_may_be_chosen_where_anything_may():
+    assert "Choices" not in dict(facts(MODELS["sample"]))
+    assert dict(facts(MODELS["draw"]))["Choices"] == "class: head, thigh; age: 20 to 90; code0: -1 to 1"
+
+
 def test_titles_are_words():
     assert (task_title("mr-to-ct"), task_title("super-resolution")) == ("MR to CT", "Super resolution")
     assert (input_title("mr", MR), input_title("t2", MR)) == ("MR", "T2 (MR)")
@@ -185,6 +252,7 @@ def test_titles_are_words():
         ({}, []),
         ({"synthetic": True, "use": "Research use only", "modality": "MR"}, [("Synthetic", "Research use only")]),
         ({"model": "toy", "strength": None, "findings": [{"level": "warning"}]}, [("Model", "toy")]),
+        ({"seed": 1, "choices": {"class": "head"}}, [("Seed", "1"), ("Chosen", "class head")]),
         (
             {"seed": 12345678, "seconds": 0, "torch": "2.6"},
             [("Seed", "12345678"), ("Time", "0 s"), ("Software", "torch 2.6")],
@@ -204,6 +272,9 @@ def test_account_says_only_what_is_known(provenance, rows):
         {"seed": True},
         {"in_spite_of_errors": "no"},
         {"device": None},
+        {"count": 1.0},
+        {"choices": ["head"]},
+        {"choices": {"age": 40}},
     ],
 )
 def test_choice_of_a_wrong_type_is_left_to_us(wrong):

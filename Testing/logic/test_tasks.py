@@ -1,19 +1,25 @@
 """What a card may declare beside one image in and one out: inputs, a finer grid, a strength, labels, noise."""
 
+import itertools
 import json
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
-from toys import CARDS, TISSUES, save_toy
+import torch
+from toys import CARDS, SAMPLERS, TISSUES, save_toy
 
 from MedGANLogic.__main__ import main
 from MedGANLogic.bundle import BundleError, open_bundle
 from MedGANLogic.catalogue import Card, read
+from MedGANLogic.chance import ChanceError
 from MedGANLogic.check import RefusedError
-from MedGANLogic.images import Image, ImageError, write
+from MedGANLogic.domain import CT
+from MedGANLogic.images import Image, ImageError, Orientation, write
 from MedGANLogic.images import read as read_image
-from MedGANLogic.inference.translate import sample, translate
+from MedGANLogic.inference import translate as translation
+from MedGANLogic.inference.translate import Request, sample, sample_file, translate, translate_file
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +93,112 @@ def test_finer_result_fills_the_same_box_with_more_voxels_along_each_axis(axes, 
     assert np.allclose(*corners)
 
 
+ORDERS = [
+    Orientation(axes, flips)
+    for axes in itertools.permutations(range(3))
+    for flips in itertools.product([False, True], repeat=3)
+]
+
+
+def box(grid):
+    """Return the lowest and the highest coordinate that the voxels of a grid fill, in RAS millimetres."""
+    corners = itertools.product(*((-0.5, length - 0.5) for length in grid.shape))
+    places = np.array([grid.affine @ [*corner, 1] for corner in corners])
+    return np.array([places.min(axis=0), places.max(axis=0)])
+
+
+@pytest.mark.parametrize("order", ORDERS, ids=str)
+def test_magnified_result_fills_the_same_box_in_every_order_of_the_axes(order, toy, mr):
+    small = Image(mr.voxels[:, 8:24, 10:26, 5:8], mr.affine, "none")
+    expected = translate(toy("magnify"), small, "cpu", force=True).image.with_orientation(order)
+    given = small.with_orientation(order)
+    found = translate(toy("magnify"), given, "cpu", force=True).image
+    # Across the slices, axial by the toy's card, nothing is magnified.
+    assert found.grid.shape == tuple(n * (2, 2, 1)[axis] for n, axis in zip(given.grid.shape, order.axes, strict=True))
+    assert found.grid.matches(expected.grid, tolerance_mm=0.01)
+    assert np.abs(box(found.grid) - box(given.grid)).max() < 0.01
+    assert np.allclose(found.voxels, expected.voxels, atol=0.01)
+
+
+class Enlarged(torch.nn.Module):
+    """Shows every voxel of a slice four times: what is made lies where it was seen."""
+
+    def forward(self, image):
+        return image.repeat_interleave(2, -1).repeat_interleave(2, -2)
+
+
+def places(grid):
+    """Return where every voxel lies, (3, I, J, K), in RAS millimetres."""
+    return np.einsum("wv,vijk->wijk", grid.affine[:3, :3], np.indices(grid.shape)) + grid.affine[:3, 3].reshape(
+        3, 1, 1, 1
+    )
+
+
+@pytest.mark.parametrize("spacing_mm", [None, (3.0, 3.0, 3.0)], ids=["native", "resampled"])
+@pytest.mark.parametrize("order", ORDERS[::5], ids=str)
+def test_magnified_voxels_stay_at_their_physical_place(order, spacing_mm, toy, mr, monkeypatch):
+    """Every voxel of the image says where it is: 5 HU a millimetre."""
+    monkeypatch.setattr("MedGANLogic.inference.predict.footprint", lambda *_: 100.0)
+    magnify = toy("magnify")
+    card = replace(magnify.card, spacing_mm=spacing_mm, inputs={"mr": CT}, targets={"fine": CT})
+    bundle = replace(magnify, model=replace(magnify.model, card=card), networks={"generator": Enlarged()})
+    grid = order.apply_to_grid(mr.grid)
+    for world in range(3):
+        given = Image(5 * places(grid)[world][None].astype(np.float32), grid.affine, "HU")
+        found = translate(bundle, given, "cpu", force=True).image
+        inner = tuple(slice(length // 4, -(length // 4)) for length in found.grid.shape)
+        moved_mm = found.voxels[0][inner] / 5 - places(found.grid)[world][inner]
+        # A voxel shown four times is nowhere off by more than half of its diagonal, and on the whole not at all.
+        assert abs(moved_mm.mean()) < 0.01 and np.abs(moved_mm).max() < 2
+
+
+@pytest.mark.parametrize("task", ["magnify", "margin", "blend", "two-targets"])
+@pytest.mark.parametrize("plane", ["axial", "coronal"])
+def test_result_lies_on_its_promised_grid_whatever_the_steps(task, plane, toy, mr):
+    bundle = toy(task)
+    finer = {"axial": (2, 2, 1), "coronal": (2, 1, 2)}[plane] if task == "magnify" else (1, 1, 1)
+    card = replace(bundle.card, plane=plane, finer=finer, spacing_mm=(2.5, 2.5, 2.5))
+    done = translate(replace(bundle, model=replace(bundle.model, card=card)), mr, "cpu", force=True)
+    for result in (done, *done.further.values()):
+        assert result.image.grid.matches(mr.grid.finer(finer), tolerance_mm=0.01)
+        assert np.isfinite(result.image.voxels).all() and len(np.unique(result.image.voxels)) > 1
+
+
+def test_margin_is_shown_and_not_lost(toy, mr):
+    """A network without zeros at its edge answers alike whether a voxel lies at a window's edge or inside."""
+    plenty = translate(toy("margin"), mr, "cpu").image.voxels
+    dark = np.pad(mr.voxels, [(0, 0), (12, 12), (12, 12), (0, 0)])
+    affine = mr.affine.copy()
+    affine[:3, 3] -= mr.affine[:3, :3] @ [12, 12, 0]
+    wider = translate(toy("margin"), replace(mr, voxels=dark, affine=affine), "cpu", force=True).image.voxels
+    inside = np.s_[:, 12:-12, 12:-12]
+    # The published network pads its small convolutions: only their reach from the window's edge may differ.
+    assert np.abs(wider[inside] - plenty)[:, 8:-8, 8:-8].max() < 0.01 * np.ptp(plenty)
+
+
+def test_blend_is_the_mean_of_what_both_networks_make(toy, mr):
+    blend = toy("blend")
+    done = translate(blend, mr, "cpu")
+
+    def alone(number):
+        card = replace(blend.card, passes=(replace(blend.card.passes[number], writes=("ct",)),))
+        return translate(replace(blend, model=replace(blend.model, card=card)), mr, "cpu").image.voxels
+
+    assert np.allclose(done.image.voxels, (alone(0) + alone(1)) / 2, atol=0.01)
+    assert not np.allclose(alone(0), alone(1), atol=1)
+    assert done.provenance["passes"][-1] == "mean of soft, hard"
+
+
+def test_several_targets_are_each_in_their_own_unit_and_say_which_they_are(toy, mr):
+    done = translate(toy("two-targets"), mr, "cpu")
+    (tissues,) = done.further.values()
+    assert (done.image.unit, tissues.image.unit) == ("HU", "label")
+    assert done.image.grid.matches(mr.grid) and tissues.image.grid.matches(mr.grid)
+    assert set(np.unique(tissues.image.voxels)) <= {0, 1, 7} and len(np.unique(tissues.image.voxels)) > 1
+    assert (done.provenance["target"], tissues.provenance["target"]) == ("ct", "tissues")
+    assert "SYNTHETIC SEG" in tissues.image.facts["notes"]
+
+
 def test_what_has_no_unit_keeps_the_brightness_of_its_input(toy, mr):
     dim = translate(toy("finer"), mr, "cpu", force=True).image.voxels
     bright = translate(toy("finer"), replace(mr, voxels=mr.voxels * 4), "cpu", force=True).image.voxels
@@ -130,6 +242,44 @@ def test_sample_is_a_function_of_its_seed(toy):
     assert not np.allclose(first.voxels, other.voxels)
     assert first.grid.shape == (16, 12, 6) and first.unit == "HU"
     assert np.allclose(first.affine @ [7.5, 5.5, 2.5, 1], [0, 0, 0, 1])
+
+
+def drawn(toy, count=1, **choices):
+    return sample(toy("draw"), 3, count, choices, "cpu")
+
+
+def test_vectors_become_slices_of_one_volume(toy):
+    (done,) = drawn(toy, 4)
+    assert done.image.grid.shape == (16, 16, 4) and done.provenance["drawn"] == [0, 1, 2, 3]
+    first, *others = np.moveaxis(done.image.voxels[0], 2, 0)
+    assert all(np.abs(first - other).max() > 10 for other in others)
+    (fewer,) = drawn(toy, 2)
+    assert np.allclose(fewer.image.voxels, done.image.voxels[..., :2], atol=1e-2), "the n-th is the n-th"
+
+
+def test_volumes_stand_by_themselves(toy):
+    three = sample(toy("sample"), 3, 3, device="cpu")
+    assert [done.provenance["drawn"] for done in three] == [[0], [1], [2]]
+    assert all(done.image.grid.shape == (16, 12, 6) for done in three)
+    assert np.abs(three[0].image.voxels - three[1].image.voxels).max() > 10
+
+
+def test_what_is_chosen_is_drawn_and_the_rest_stays(toy):
+    head, thigh, older = (
+        drawn(toy, **chosen)[0].image.voxels
+        for chosen in ({"class": "head"}, {"class": "thigh"}, {"class": "head", "age": "90"})
+    )
+    assert np.abs(head - thigh).max() > 10 and np.abs(head - older).max() > 1
+    (left,) = drawn(toy)
+    assert min(np.abs(left.image.voxels - of).max() for of in (head, thigh)) < 0.01
+
+
+@pytest.mark.parametrize(
+    "chosen", [{"class": "foot"}, {"age": "19"}, {"age": "old"}, {"code0": "2"}, {"colour": "red"}]
+)
+def test_what_is_not_offered_is_refused(chosen, toy):
+    with pytest.raises(ChanceError, match=next(iter(chosen))):
+        drawn(toy, **chosen)
 
 
 def test_model_with_input_draws_nothing_and_one_without_translates_nothing(toy, mr):
@@ -191,3 +341,102 @@ def test_command_line_takes_further_inputs_and_samples(tmp_path, mr, beside):
     drawn = tmp_path / "drawn.nrrd"
     assert main(["sample", "--model", str(drawing), str(drawn), "--seed", "5", "--device", "cpu"]) == 0
     assert json.loads(drawn.with_name("drawn.nrrd.medgan.json").read_text())["seed"] == 5
+
+
+def names_in(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.fixture
+def out(tmp_path):
+    folder = tmp_path / "out"
+    folder.mkdir()
+    return folder
+
+
+def test_every_target_becomes_a_file_with_its_own_account(toy, mr_file, out, capsys):
+    command = ["translate", "--model", str(toy("two-targets").model.folder), str(mr_file), str(out / "ct.nii.gz")]
+    command += ["--device", "cpu", "--events", str(out / "events")]
+    assert main(command) == 0
+    printed = capsys.readouterr().out
+    assert f"{out / 'ct.nii.gz'}: 40×36×14 voxels in HU" in printed
+    assert f"{out / 'ct-tissues.nii.gz'}: 40×36×14 voxels in label" in printed
+    accounts = [json.loads((out / f"{name}.nii.gz.medgan.json").read_text()) for name in ("ct", "ct-tissues")]
+    assert [account["target"] for account in accounts] == ["ct", "tissues"]
+    assert accounts[0]["further"] == [accounts[1]]
+    result = json.loads((out / "events").read_text().splitlines()[-1])
+    assert result["provenance"] == accounts[0]
+    assert main([*command, "--json"]) == 0, "done before, and said again"
+    assert json.loads(capsys.readouterr().out) == accounts[0]
+    (out / "ct-tissues.nii.gz").unlink()
+    assert main(command) == 0 and (out / "ct-tissues.nii.gz").exists(), "what is not all there is made again"
+
+
+@pytest.mark.parametrize("make", ["translate", "sample"])
+def test_no_work_begins_where_one_of_several_files_cannot_be_written(make, toy, mr_file, out):
+    (out / "ct-tissues.nrrd").mkdir()
+    (out / "ct-1.nrrd").mkdir()
+    run = partial(translate_file, toy("two-targets"), str(mr_file))
+    if make == "sample":
+        run = partial(sample_file, toy("sample"), seed=0, count=2)
+    told = []
+    with pytest.raises(ImageError, match="is a folder"):
+        run(output_path=str(out / "ct.nrrd"), progress=lambda *step: told.append(step))
+    assert not told and names_in(out) == ["ct-1.nrrd", "ct-tissues.nrrd"]
+
+
+def test_first_file_stands_only_where_all_do(toy, mr_file, out, monkeypatch):
+    whole = translation.write
+
+    def full(image, path):
+        if "tissues" not in path.name:
+            raise OSError(28, "No space left on device")
+        whole(image, path)
+
+    monkeypatch.setattr(translation, "write", full)
+    with pytest.raises(ImageError, match=r"ct\.nrrd could not be written"):
+        translate_file(toy("two-targets"), Request(str(mr_file)), str(out / "ct.nrrd"), "cpu")
+    assert names_in(out) == ["ct-tissues.nrrd", "ct-tissues.nrrd.medgan.json"]
+
+
+def test_role_that_leads_elsewhere_is_refused(toy, mr_file, out):
+    bundle = toy("two-targets")
+    targets = {"ct": bundle.card.targets["ct"], "../x": bundle.card.targets["tissues"]}
+    bundle = replace(bundle, model=replace(bundle.model, card=replace(bundle.card, targets=targets)))
+    with pytest.raises(ImageError, match="no part of a file's name"):
+        translate_file(bundle, Request(str(mr_file)), str(out / "ct.nrrd"), "cpu")
+
+
+@pytest.mark.parametrize(("task", "written"), [("draw", ["a.nii"]), ("sample", ["a-1.nii", "a-2.nii", "a.nii"])])
+def test_command_line_draws_as_many_as_are_asked_for(task, written, toy, out, capsys):
+    model = str(toy(task).model.folder)
+    assert main(["sample", "--model", model, "--n", "3", "--seed", "5", "--device", "cpu", str(out / "a.nii")]) == 0
+    assert [name for name in names_in(out) if not name.endswith("json")] == written
+    assert capsys.readouterr().out.count("voxels in HU") == len(written)
+    last = json.loads((out / f"{written[0]}.medgan.json").read_text())
+    assert last["drawn"] == ([0, 1, 2] if task == "draw" else [1]) and last["seed"] == 5
+
+
+def test_command_line_takes_choices_and_says_which_there_are(toy, out, capsys):
+    command = ["sample", "--model", str(toy("draw").model.folder), "--device", "cpu", str(out / "a.nii")]
+    assert main([*command, "--set", "class", "head", "--set", "code0", "-0.5"]) == 0
+    said = json.loads((out / "a.nii.medgan.json").read_text())
+    assert said["choices"] == {"class": "head", "code0": "-0.5"}
+    assert main([*command, "--set", "colour", "red"]) == 2
+    assert "class: head, thigh; age: 20 to 90; code0: -1 to 1" in capsys.readouterr().err
+
+
+def test_every_input_of_a_model_is_checked(toy, mr_file, beside, tmp_path, capsys):
+    write(replace(beside, voxels=0 * beside.voxels), tmp_path / "ct.nii.gz")
+    command = ["check", "--model", str(toy("two-inputs").model.folder), str(mr_file)]
+    assert main(command) == 0
+    assert main([*command, "--input", "ct", str(tmp_path / "ct.nii.gz")]) == 2
+    assert "error: ct: every voxel has the value 0" in capsys.readouterr().out
+    assert main([*command, "--input", "pet", str(mr_file)]) == 2
+    assert "reads mr, ct: found pet" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("task", SAMPLERS)
+def test_model_without_input_checks_nothing(task, toy, mr_file, capsys):
+    assert main(["check", "--model", str(toy(task).model.folder), str(mr_file)]) == 2
+    assert "reads no image" in capsys.readouterr().err

@@ -18,11 +18,19 @@ from MedGANLogic.errors import MedGANError  # noqa: E402
 from MedGANLogic.images import Image  # noqa: E402
 from MedGANLogic.inference.translate import translate  # noqa: E402
 from MedGANLogic.jobs import State  # noqa: E402
-from MedGANLogic.mrml import image_from_node, node_from_image, provenance_of  # noqa: E402
+from MedGANLogic.mrml import (  # noqa: E402
+    grid_of,
+    image_from_node,
+    image_from_segmentation,
+    node_from_image,
+    provenance_of,
+)
 from MedGANLogic.presenters.translation import Chosen, account  # noqa: E402
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "MedGAN"))
 from MedGANLib.NodeTranslation import NodeTranslation  # noqa: E402
+
+CHOSEN = Chosen(device="cpu", in_spite_of_errors=True)
 
 
 @pytest.fixture(scope="module")
@@ -47,13 +55,13 @@ def mr():
 def begin(scene, models, mr):
     """Begin a translation of a task's toy."""
 
-    def start(task, **more):
+    def start(task, chosen=CHOSEN, **more):
         nodes = {}
         for role, domain in models[task].card.inputs.items():
             image = mr if domain == MR else Image(np.where(mr.voxels > 100, 40.0, -1000.0), mr.affine, "HU")
             nodes[role] = node_from_image(image, domain, scene, role.upper())
-        chosen = Chosen(device="cpu", in_spite_of_errors=True)
-        return NodeTranslation(scene, models[task], chosen, nodes, "result", **more)
+        names = dict.fromkeys(models[task].card.targets, "result")
+        return NodeTranslation(scene, models[task], chosen, nodes, names, **more)
 
     return start
 
@@ -76,10 +84,61 @@ def test_every_task_ends_as_a_node_of_its_kind(task, begin, models):
     node = translation.outputNode
     assert translation.state is State.DONE and translation.error == ""
     assert node.GetName() == "result"
-    expected = "vtkMRMLSegmentationNode" if task == "segment" else "vtkMRMLScalarVolumeNode"
-    assert node.GetClassName() == expected
+    kinds = ["Segmentation" if role == "tissues" else "ScalarVolume" for role in models[task].card.targets]
+    assert [made.GetClassName() for made in translation.outputNodes] == [f"vtkMRML{kind}Node" for kind in kinds]
     assert translation.provenance["model_sha256"] == models[task].sha256
     assert account(provenance_of(node)) == account(translation.provenance)
+
+
+def test_every_target_becomes_a_node_where_the_input_lies(begin, scene, models, mr, moved):
+    translation = begin("two-targets")
+    (given,) = translation.inputNodes.values()
+    given.SetAndObserveTransformNodeID(moved.GetID())
+    translation.finish()
+    expected = translate(open_bundle(models["two-targets"]), image_from_node(given, "none"), "cpu", force=True)
+    ct, tissues = translation.outputNodes
+    assert [node.GetTransformNodeID() for node in (ct, tissues)] == [moved.GetID()] * 2
+    assert [node.GetName() for node in (ct, tissues)] == ["result", "result_1"]
+    assert [provenance_of(node)["target"] for node in (ct, tissues)] == ["ct", "tissues"]
+    assert np.array_equal(image_from_node(ct, "HU").voxels, np.rint(expected.image.voxels))
+    found, _labels = image_from_segmentation(tissues, grid_of(given))
+    assert np.array_equal(found.voxels, expected.further["tissues"].image.voxels)
+
+
+def test_magnified_result_fills_the_box_of_its_input(begin, mr):
+    node = finished(begin("magnify"))
+    grid = grid_of(node)
+    assert grid.shape == (48, 40, 8)
+    assert np.abs(grid.affine @ [-0.5, -0.5, -0.5, 1] - mr.affine @ [-0.5, -0.5, -0.5, 1]).max() < 0.01
+
+
+@pytest.mark.parametrize(("task", "shapes"), [("draw", [(16, 16, 3)]), ("sample", [(16, 12, 6)] * 3)])
+def test_samples_become_slices_or_volumes(task, shapes, begin):
+    translation = begin(task, replace(CHOSEN, count=3, seed=7, choices={"class": "head"} if task == "draw" else {}))
+    translation.finish()
+    assert [grid_of(node).shape for node in translation.outputNodes] == shapes
+    names = ["result", "result_1", "result_2"][: len(shapes)]
+    assert [node.GetName() for node in translation.outputNodes] == names
+    assert provenance_of(translation.outputNode)["seed"] == 7
+
+
+@pytest.mark.parametrize("looks", [0, 1, 2])
+def test_cancelling_while_results_come_in_leaves_none_of_them(looks, begin, scene, monkeypatch):
+    from MedGANLib import Task
+
+    # A look at every slab: else so small a volume comes in at one go.
+    monkeypatch.setattr(Task, "_LONGEST_SECONDS", 0.0)
+    translation = begin("two-targets")
+    before = state_of(scene)
+    while not translation.work.doing.startswith("Bringing"):
+        assert translation.advance()
+    for _ in range(looks):
+        assert translation.advance()
+    translation.cancel()
+    while translation.advance():
+        pass
+    assert translation.state is State.CANCELLED and translation.outputNodes == []
+    assert state_of(scene) == before
 
 
 def test_result_is_what_translate_gives_where_the_input_lies(begin, models, mr):
@@ -137,7 +196,7 @@ def test_node_that_cannot_hold_the_result_is_refused(kind, begin, scene):
 def test_input_is_never_overwritten(scene, models, mr):
     node = node_from_image(mr, MR, scene, "MR")
     with pytest.raises(MedGANError, match="is an input"):
-        NodeTranslation(scene, models["translate"], Chosen(), {"mr": node}, "result", replacedNode=node)
+        NodeTranslation(scene, models["translate"], Chosen(), {"mr": node}, {"ct": "result"}, replacedNode=node)
 
 
 def test_volume_that_has_gone_is_said(begin, scene):

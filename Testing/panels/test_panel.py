@@ -16,9 +16,10 @@ from standin import choose, click, ui, wait_until
 from toys import CARDS
 
 from MedGANLogic.domain import CT, MR, Label, Labels
+from MedGANLogic.errors import MedGANError
 from MedGANLogic.images import Image, read
 from MedGANLogic.jobs import family
-from MedGANLogic.mrml import image_from_node, node_from_image, segmentation_from_image
+from MedGANLogic.mrml import image_from_node, node_from_image, provenance_of, segmentation_from_image
 from MedGANLogic.preflight import Machine
 
 
@@ -90,10 +91,10 @@ def test_every_task_runs_from_the_panel_by_what_its_card_says(task, panel, volum
     assert panel.ui.applyButton.text == "Cancel" and panel.ui.progressBar.visible
     assert not panel.ui.imagesButton.enabled
     done(panel)
-    (new,) = set(names(desktop)) - before
-    assert "synthetic" in new
-    node = desktop.util.getNode(new)
-    assert node.IsA("vtkMRMLSegmentationNode") == (task == "segment")
+    new = set(names(desktop)) - before
+    assert len(new) == len(CARDS[task]().targets) and all("synthetic" in name for name in new)
+    nodes = [desktop.util.getNode(name) for name in new]
+    assert any(node.IsA("vtkMRMLSegmentationNode") for node in nodes) == ("tissues" in CARDS[task]().targets)
     assert panel.ui.applyButton.text == "Apply" and panel.ui.resultButton.visible
     assert "Research use only" in panel.ui.accountLabel.text
 
@@ -142,8 +143,52 @@ def test_strength_and_seed_show_only_where_the_model_has_them(panel, volume):
     done(panel)
     given, found = (image_from_node(node, "HU") for node in (panel._state.inputNode("ct"), panel._state.resultNode))
     assert np.array_equal(given.voxels, found.voxels), "nothing of the change was asked for"
+    assert not panel.ui.countSpinBox.visible
     choose(panel.ui.taskSelector, "Made-up images")
+    assert panel.ui.seedSpinBox.visible and panel.ui.countSpinBox.visible and not panel.ui.maskSelector.visible
+
+
+def field(panel, name):
+    return panel._choices[name][1]
+
+
+def test_what_a_model_lets_choose_is_offered_drawn_and_kept_with_the_scene(panel, volume, desktop):
+    set_up(panel, volume, "draw")
+    wait_until(lambda: field(panel, "class").visible)
+    open_options(panel)
     assert panel.ui.seedSpinBox.visible and not panel.ui.maskSelector.visible
+    assert list(panel._choices) == ["class", "age", "code0"]
+    assert [field(panel, name).text for name in ("age", "code0")] == ["any", "any"]
+    choose(field(panel, "class"), "thigh")
+    field(panel, "age").setValue(35)
+    field(panel, "code0").setValue(-1)
+    panel.ui.countSpinBox.setValue(3)
+    apply(panel)
+    done(panel)
+    said = provenance_of(panel._state.resultNode)
+    assert said["choices"] == {"class": "thigh", "age": "35", "code0": "-1"} and said["drawn"] == [0, 1, 2]
+    assert image_from_node(panel._state.resultNode, "HU").grid.shape == (16, 16, 3)
+    composite = desktop.mrmlScene.GetFirstNodeByClass("vtkMRMLSliceCompositeNode")
+    assert composite.GetBackgroundVolumeID() == panel._state.resultNode.GetID(), "there is nothing to lay it over"
+    assert not panel.ui.fadeSlider.visible and not panel.ui.exportButton.visible
+    saved_and_loaded(desktop.mrmlScene)
+    assert field(panel, "class").currentText == "thigh" and field(panel, "age").value == pytest.approx(35)
+    assert panel.ui.countSpinBox.value == 3
+    field(panel, "age").setValue(field(panel, "age").minimum)
+    assert "age" not in panel._state.chosen.choices
+    set_up(panel, volume, "translate")
+    assert not panel._choices and panel._state.chosen.choices == {}
+
+
+def test_several_targets_lie_over_the_input_and_fade_together(panel, volume, desktop):
+    set_up(panel, volume, "two-targets")
+    apply(panel)
+    done(panel)
+    ct, tissues = panel._state.resultNodes
+    composite = desktop.mrmlScene.GetFirstNodeByClass("vtkMRMLSliceCompositeNode")
+    assert composite.GetForegroundVolumeID() == ct.GetID()
+    panel.ui.fadeSlider.setValue(0.2)
+    assert composite.GetForegroundOpacity() == tissues.GetDisplayNode().GetOpacity() == pytest.approx(0.2)
 
 
 def test_segment_limits_the_result(panel, volume, desktop, egg):
@@ -210,19 +255,23 @@ def test_closed_scene_and_reloaded_module_take_the_child_with_them(ending, panel
     assert job._process.poll() is not None and not job.folder.exists()
 
 
-def test_saved_scene_brings_the_panel_back_as_it_was(panel, volume, desktop):
-    set_up(panel, volume, "denoise")
-    open_options(panel)
-    panel.ui.strengthSlider.setValue(0.25)
-    scene = desktop.mrmlScene
+def saved_and_loaded(scene, is_empty=lambda: True):
+    """Save a scene, close it, and load it again."""
     scene.SetSaveToXMLString(1)
     scene.Commit()
     saved = scene.GetSceneXMLString()
     scene.Clear(0)
-    assert panel.ui.modelSelector.currentText != "A toy for denoise-ct"
+    assert is_empty()
     scene.SetLoadFromXMLString(1)
     scene.SetSceneXMLString(saved)
     scene.Connect()
+
+
+def test_saved_scene_brings_the_panel_back_as_it_was(panel, volume, desktop):
+    set_up(panel, volume, "denoise")
+    open_options(panel)
+    panel.ui.strengthSlider.setValue(0.25)
+    saved_and_loaded(desktop.mrmlScene, lambda: panel.ui.modelSelector.currentText != "A toy for denoise-ct")
     assert panel.ui.modelSelector.currentText == "A toy for denoise-ct"
     assert panel.ui.strengthSlider.value == pytest.approx(0.25)
     assert panel._selectors["ct"][1].currentNode().GetName() == "CT"
@@ -299,6 +348,16 @@ def test_three_lines_in_the_console_translate_a_node(panel, volume, desktop):
     node = volume("mr")
     result = desktop.util.getModuleLogic("MedGAN").translate(node, "toy-translate", in_spite_of_errors=True)
     assert image_from_node(result, "HU").grid.matches(image_from_node(node, "none").grid)
+
+
+def test_console_gets_every_node_and_draws_without_an_input(panel, volume):
+    logic = panel.logic
+    both = logic.translate(volume("mr"), "toy-two-targets", in_spite_of_errors=True)
+    assert [node.GetClassName() for node in both] == ["vtkMRMLScalarVolumeNode", "vtkMRMLSegmentationNode"]
+    drawn = logic.translate(None, "toy-draw", count=2, choices={"class": "head"})
+    assert image_from_node(drawn, "HU").grid.shape == (16, 16, 2)
+    with pytest.raises(MedGANError, match="there are head, thigh"):
+        logic.translate(None, "toy-draw", choices={"class": "foot"})
 
 
 def test_script_that_does_not_wait_is_called_back(panel, volume, desktop):

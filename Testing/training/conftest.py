@@ -80,7 +80,8 @@ def toy_cohort(toy_case):
 
 def _dressed(case, study, number, labelled):
     """Return a toy case with the roles that a study's table holds, and what it says of a subject."""
-    shown = {**case.volumes, "seg": (case.volumes["mr"] > 330).astype(np.int16)}
+    hot = np.clip((case.volumes["mr"] - 250) // 15, 0, 20)
+    shown = {**case.volumes, "seg": (case.volumes["mr"] > 330).astype(np.int16), "pt": hot.astype(np.int16)}
     volumes = {
         role: shown[domain.modality.lower()]
         for role, domain in study.domains.items()

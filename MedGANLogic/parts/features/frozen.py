@@ -30,12 +30,14 @@ class FrozenFeatures(nn.Module):
     """Features of an image by a network that stays as it is: gradients reach the image, never the weights.
 
     ``sha256`` is that of the file, or of the weights where they were drawn: what a card says of where they came from.
+    ``departures`` says what is other than in the papers, which compare features of VGG19.
     """
 
-    def __init__(self, network: Network, sha256: str) -> None:
+    def __init__(self, network: Network, sha256: str, *departures: str) -> None:
         super().__init__()
         self.network = network.requires_grad_(False).eval()
         self.sha256 = sha256
+        self.departures = departures
 
     def forward(self, image: Tensor) -> Tensor:
         features: Tensor = self.network(image)
@@ -46,7 +48,9 @@ class FrozenFeatures(nn.Module):
         return super().train(False)
 
 
-def frozen_features(path: Path | None, dimensions: int, in_channels: int, width: int, levels: int) -> FrozenFeatures:
+def frozen_features(
+    path: Path | str | None, dimensions: int, in_channels: int, width: int, levels: int
+) -> FrozenFeatures:
     """Return the feature network whose weights lie in a file (.safetensors, or .pth without code).
 
     VGG19 in torchvision's layout where the file holds that, for 2D images of 1 or 3 channels, whatever ``width`` and
@@ -54,12 +58,14 @@ def frozen_features(path: Path | None, dimensions: int, in_channels: int, width:
     features, which recipes name as a departure. Raises FeaturesError for a file that cannot be read or does not fit.
     """
     # Building draws weights: from one seed, so that they are always the same; the recipe's own draws stay as they are.
-    with torch.random.fork_rng(devices=()):
+    # A hash needs them in memory even where the recipe's networks are given none.
+    with torch.random.fork_rng(devices=()), torch.device("cpu"):
         torch.manual_seed(_SEED)
         if path is not None:
-            return _loaded(path, dimensions, in_channels, width, levels)
+            return _loaded(Path(path), dimensions, in_channels, width, levels)
         drawn = SmallFeatures(dimensions, in_channels, width, levels)
-    return FrozenFeatures(drawn, hashlib.sha256(safetensors.torch.save(drawn.state_dict())).hexdigest())
+    sha256 = hashlib.sha256(safetensors.torch.save(drawn.state_dict())).hexdigest()
+    return FrozenFeatures(drawn, sha256, "features of a small network with random weights instead of VGG19's [assumed]")
 
 
 def _loaded(path: Path, dimensions: int, in_channels: int, width: int, levels: int) -> FrozenFeatures:
@@ -77,7 +83,9 @@ def _loaded(path: Path, dimensions: int, in_channels: int, width: int, levels: i
         network.load_state_dict(weights)
     except RuntimeError as error:
         raise FeaturesError(f"{path} does not fit {type(network).__name__} {network.arguments}: {error}") from error
-    return FrozenFeatures(network, hashlib.sha256(content).hexdigest())
+    ours = isinstance(network, SmallFeatures)
+    departures = ("features of a small network of our own instead of VGG19's [assumed]",) if ours else ()
+    return FrozenFeatures(network, hashlib.sha256(content).hexdigest(), *departures)
 
 
 def _weights(path: Path, content: bytes) -> dict[str, Tensor]:

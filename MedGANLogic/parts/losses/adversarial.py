@@ -95,13 +95,15 @@ def balanced_energy(image: Tensor, rebuilt: Tensor, balance: Tensor) -> Tensor:
     return balance.detach() * energy(image, rebuilt)
 
 
-def next_balance(balance: Tensor, real_energy: Tensor, fake_energy: Tensor, diversity: float, rate: float) -> Tensor:
+def next_balance(
+    balance: Tensor, real_energy: Tensor, fake_energy: Tensor, diversity: Tensor | float, rate: float
+) -> Tensor:
     """Return BEGAN's k for the next step: k + rate·(diversity·ℒ(real) - ℒ(fake)), kept in [0, 1] (Berthelot et al.
     2017, arXiv:1703.10717, §3.4; diversity γ .5, rate λ .001). Not a loss: no gradient passes."""
     return (balance + rate * (diversity * real_energy - fake_energy)).detach().clamp(0, 1)
 
 
-def convergence(real_energy: Tensor, fake_energy: Tensor, diversity: float) -> Tensor:
+def convergence(real_energy: Tensor, fake_energy: Tensor, diversity: Tensor | float) -> Tensor:
     """Return BEGAN's measure of how far training is: ℒ(real) + |diversity·ℒ(real) - ℒ(fake)| (Berthelot et al. 2017,
     arXiv:1703.10717, §3.4.1). Not a loss: no gradient passes."""
     return (real_energy + (diversity * real_energy - fake_energy).abs()).detach()

@@ -1,0 +1,44 @@
+"""Label maps that are judged by what a critic sees of the image inside of them."""
+
+import torch
+from torch import Tensor
+
+from MedGANLogic.games.paired import Paired
+from MedGANLogic.recipe import tensor
+
+
+class Masked(Paired):
+    """``Paired`` with labels as target, (B, 1 + K, *size) in {0, 1}, background first.
+
+    The generator, which segments, writes logits of background and labels. The discriminator describes K images of each
+    of the input's channels, one for every label's mask: (B, in·K, *size) → (B, features).
+    """
+
+    scores = ()
+    made, real = "", ""
+
+    @tensor
+    def probabilities(self) -> Tensor:
+        """How likely each label is, without the background: (B, K, *size)."""
+        return self.fake_b.float().softmax(dim=1)[:, 1:]
+
+    @tensor
+    def lit_a(self) -> Tensor:
+        """The input in [0, 1]: a mask's product is 0 where the image is dark; so is what does not count."""
+        return torch.where(self.weight > 0, (self.real_a + 1) / 2, 0)
+
+    def masked(self, masks: Tensor) -> Tensor:
+        """Return the input seen through each of K masks: (B, in·K, *size)."""
+        return (self.lit_a.unsqueeze(2) * masks.unsqueeze(1)).flatten(1, 2)
+
+    @tensor
+    def described_real(self) -> Tensor:
+        """The critic's description of the input seen through the true labels."""
+        described: Tensor = self.network(self.discriminator)(self.masked(self.real_b[:, 1:]))
+        return described
+
+    @tensor
+    def described_fake(self) -> Tensor:
+        """The critic's description of the input seen through the segmentation."""
+        described: Tensor = self.network(self.discriminator)(self.masked(self.probabilities))
+        return described
