@@ -157,6 +157,8 @@ def _agreed(
         "cohort_sha256": sha256(experiment.cohort),
         "begun_from_sha256": start_from and start_from.model.sha256,
     }
+    # As it is read again: a label's colour is a tuple here and a list there.
+    description = json.loads(json.dumps(description))
     described = experiment.folder / RUN
     if resumed:
         try:

@@ -40,7 +40,9 @@ _CHART, _CHART_HEIGHT, _BETWEEN, _BELOW, _TICKS, _SHEET = 3.9, 1.5, 0.75, 0.5, 0
 _ACROSS, _TOLD, _SMOOTHED = 2, 5, 60
 #: An axis holds this share of many values: a single outlier does not flatten a line. Farther apart, it is logarithmic.
 _HELD, _APART = 0.98, 30.0
-_WIDER = 1.04
+_CHARTS = _TICKS + _ACROSS * _CHART + (_ACROSS - 1) * _BETWEEN
+#: Height over width of a sample that is wide, and how much wider letters are drawn than they are measured.
+_WIDE, _WIDER = 0.5, 1.04
 _FOOTER = "Pale: every record. Strong: their running median. Axes hold 98 % of the values."
 
 
@@ -209,17 +211,17 @@ def _draw(title: str, curves: Curves) -> Any:
     rows = [charts[first : first + _ACROSS] for first in range(0, len(charts), _ACROSS)]
     legends = [[_legend(chart) for chart in row] for row in rows]
     headings = [0.3 + _NOTE_LINE * max(len(legend) for legend in row) for row in legends]
-    charted = _TICKS + _ACROSS * _CHART + (_ACROSS - 1) * _BETWEEN
-    width = 2 * _MARGIN + charted + (_BETWEEN + _SHEET if curves.sample is not None else 0)
-    # Drawn letters are a little wider than they are measured.
+    width, body = _CHARTS + 2 * _MARGIN, sum(headings) + len(rows) * (_CHART_HEIGHT + _BELOW)
+    if curves.sample is not None:
+        left, down, wide, high = _beside_or_below(curves.sample[1].shape, headings[0], body)
+        width, body = max(width, left + wide + _MARGIN), max(body, down + high + _BELOW)
     written = (width - 2 * _MARGIN) / _WIDER
     notes = [
         (line, colour) for note, colour in _notes(curves) for line in _wrapped(note, written, _NOTE_SIZE, "normal")
     ]
-    bottom = _MARGIN + len(notes) * _NOTE_LINE + 0.35
-    body = sum(headings) + len(rows) * _CHART_HEIGHT + (len(rows) - 1) * _BELOW
+    bottom = _MARGIN + len(notes) * _NOTE_LINE
     heads = _wrapped(title, written, _TITLE_SIZE, "bold")
-    total = bottom + max(body, _SHEET + 0.4) + 0.5 + len(heads) * _TITLE_LINE + _MARGIN
+    total = bottom + body + 0.4 + len(heads) * _TITLE_LINE + _MARGIN
     width, total = (float(np.ceil(edge * _DPI) / _DPI) for edge in (width, total))
 
     figure = Figure(figsize=(width, total), dpi=_DPI, facecolor=_BACKGROUND)
@@ -239,10 +241,22 @@ def _draw(title: str, curves: Curves) -> Any:
             _chart(pen, (left, place, _CHART, _CHART_HEIGHT), chart, words, curves, last)
         place -= _BELOW
     if curves.sample is not None:
-        _sample(pen, (width - _MARGIN - _SHEET, top - headings[0]), *curves.sample)
+        _sample(pen, (left, top - down - high, wide, high), *curves.sample)
     for number, (note, colour) in enumerate(reversed(notes)):
         pen.write((_MARGIN, _MARGIN + number * _NOTE_LINE), note, _NOTE_SIZE, colour=colour)
     return figure
+
+
+def _beside_or_below(shape: tuple[int, ...], heading: float, charted: float) -> tuple[float, float, float, float]:
+    """Return a sample's left edge, its upper edge below that of the charts, its width and height.
+
+    A wide one lies below the charts and is as wide as they are, any other beside them.
+    """
+    share = shape[0] / shape[1]
+    if share < _WIDE:
+        across = _CHARTS - _TICKS
+        return _MARGIN + _TICKS, charted + heading, across, across * share
+    return _MARGIN + _CHARTS + _BETWEEN, heading, _SHEET * min(1.0, 1 / share), _SHEET * min(1.0, share)
 
 
 def _subtitle(curves: Curves) -> str:
@@ -364,13 +378,11 @@ def _scale(axes: Any, chart: Chart, last: int) -> None:
         spine.set_visible(False)
 
 
-def _sample(pen: _Pen, corner: tuple[float, float], step: int, picture: NDArray[Any]) -> None:
-    """Draw a picture under a heading; ``corner`` is its upper left one."""
-    left, top = corner
-    pen.write((left, top + 0.1 + _NOTE_LINE + 0.03), "Last sample", _HEADING_SIZE)
-    pen.write((left, top + 0.1), f"step {step:,}", _NOTE_SIZE, colour=_DIM)
-    rows, columns = picture.shape
-    wide = _SHEET * min(1.0, columns / rows)
-    axes = pen.axes((left, top - wide * rows / columns, wide, wide * rows / columns))
+def _sample(pen: _Pen, box: tuple[float, float, float, float], step: int, picture: NDArray[Any]) -> None:
+    """Draw a picture in a box, under a heading."""
+    top = box[1] + box[3] + 0.1
+    pen.write((box[0], top + _NOTE_LINE + 0.03), "Last sample", _HEADING_SIZE)
+    pen.write((box[0], top), f"step {step:,}", _NOTE_SIZE, colour=_DIM)
+    axes = pen.axes(box)
     axes.imshow(picture, cmap=_colour_map(GREY), vmin=0, vmax=1, aspect="auto", interpolation="hanning")
     axes.set_axis_off()

@@ -148,6 +148,18 @@ def test_alarms_are_marked_in_every_chart_and_told(tmp_path):
     assert any(ALARM["text"] in text.get_text() for text in figure.texts)
 
 
+@pytest.mark.parametrize("shape", [(4, 12), (8, 8), (12, 4)])
+def test_sample_keeps_its_proportions_and_covers_no_chart(shape, tmp_path):
+    pytest.importorskip("matplotlib")
+    folder = run_in(tmp_path / "run", entries())
+    np.save(folder / SAMPLES / "0000040.npy", np.zeros(shape, np.float16))
+    figure = curves._draw("run", read(folder))
+    figure.canvas.draw()
+    *charts, sample = [axes.get_window_extent() for axes in figure.axes]
+    assert sample.height / sample.width == pytest.approx(shape[0] / shape[1])
+    assert not any(sample.overlaps(chart) for chart in charts) and figure.bbox.contains(sample.x1, sample.y0)
+
+
 def test_the_file_is_written(tmp_path, capsys):
     picture = pytest.importorskip("PIL.Image")
     folder = run_in(tmp_path / "run", entries())

@@ -304,13 +304,14 @@ def test_device_is_listed_with_the_reason_for_no_gpu(panel):
     assert panel.ui.deviceReasonLabel.visible == bool(panel._devices.why_no_gpu)
 
 
-def test_result_goes_back_into_the_study_of_its_input(panel, volume, desktop, monkeypatch, tmp_path):
+@pytest.mark.parametrize("task", ["translate", "two-targets"])
+def test_result_goes_back_into_the_study_of_its_input(task, panel, volume, desktop, monkeypatch, tmp_path):
     pydicom = pytest.importorskip("pydicom", reason="DICOM needs medgan[dicom]")
     pytest.importorskip("highdicom", reason="DICOM needs medgan[dicom]")
-    series = scan(tmp_path / "scan")
-    files = {pydicom.dcmread(file).SOPInstanceUID: str(file) for file in series.iterdir()}
-    node = node_from_image(read(series, "none"), MR, desktop.mrmlScene, "MR")
-    set_up(panel, lambda _role: node, "translate")
+    scanned = scan(tmp_path / "scan")
+    files = {pydicom.dcmread(file).SOPInstanceUID: str(file) for file in scanned.iterdir()}
+    node = node_from_image(read(scanned, "none"), MR, desktop.mrmlScene, "MR")
+    set_up(panel, lambda _role: node, task)
     apply(panel)
     done(panel)
     panel.ui.dicomFolderButton.directory = str(tmp_path)
@@ -326,9 +327,11 @@ def test_result_goes_back_into_the_study_of_its_input(panel, volume, desktop, mo
     done(panel)
     assert panel._failure == "" and "Written" in panel.ui.exportedLabel.text
     written = tmp_path / panel._state.resultNode.GetName()
-    headers = [pydicom.dcmread(next(folder.iterdir())) for folder in (written, series)]
+    headers = [pydicom.dcmread(next(folder.iterdir())) for folder in (written, scanned)]
     assert headers[0].StudyInstanceUID == headers[1].StudyInstanceUID and headers[0].Modality == "CT"
-    assert read(written, "HU").grid.matches(read(series, "none").grid, tolerance_mm=0.01)
+    series = [tmp_path / node.GetName() for node in panel._state.resultNodes]
+    assert [pydicom.dcmread(next(folder.iterdir())).Modality for folder in series] == ["CT", "SEG"][: len(series)]
+    assert read(written, "HU").grid.matches(read(scanned, "none").grid, tolerance_mm=0.01)
 
 
 def test_volume_that_is_removed_is_not_replaced_by_another(panel, volume, desktop):
