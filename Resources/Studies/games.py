@@ -32,28 +32,27 @@ class Game:
     changes: dict[str, float]
 
 
-SMALL = {"width": 32, "patch": 48, "batch": 16}
-CHEST = {"width": 16, "patch": 64, "batch": 4}
+SMALL = {"width": 16, "patch": 48, "batch": 16}
 RUNS = {
-    "wgan-gp": Game("wgan-gp", "hippocampus", 600, SMALL),
-    "dcgan": Game("dcgan", "hippocampus", 1500, SMALL),
-    "lsgan": Game("lsgan", "hippocampus", 1500, SMALL),
-    "wgan": Game("wgan", "hippocampus", 600, SMALL),
-    "ragan": Game("ragan", "hippocampus", 1500, SMALL),
-    "began": Game("began", "hippocampus", 1500, {**SMALL, "width": 16}),
-    "pgan": Game("pgan", "hippocampus", 1500, {**SMALL, "patch": 32, "width": 16}),
-    "infogan": Game("infogan", "hippocampus", 1500, SMALL),
-    "vae-gan": Game("vae-gan", "hippocampus", 1500, SMALL),
-    "cgan": Game("cgan", "sequences", 1500, {**SMALL, "patch": 64}),
-    "acgan": Game("acgan", "sequences", 1500, {**SMALL, "patch": 64}),
-    "anogan": Game("anogan", "normal", 1500, SMALL),
-    "cyclegan": Game("cyclegan", "limb", 800, {"width": 16, "levels": 3, "patch": 96, "batch": 1}),
+    "wgan-gp": Game("wgan-gp", "hippocampus", 300, SMALL),
+    "dcgan": Game("dcgan", "hippocampus", 1200, SMALL),
+    "lsgan": Game("lsgan", "hippocampus", 1200, SMALL),
+    "wgan": Game("wgan", "hippocampus", 300, SMALL),
+    "ragan": Game("ragan", "hippocampus", 1200, SMALL),
+    "began": Game("began", "hippocampus", 1200, SMALL),
+    "pgan": Game("pgan", "hippocampus", 1200, {**SMALL, "patch": 32}),
+    "infogan": Game("infogan", "hippocampus", 1200, SMALL),
+    "vae-gan": Game("vae-gan", "hippocampus", 1200, SMALL),
+    "cgan": Game("cgan", "sequences", 1200, SMALL),
+    "acgan": Game("acgan", "sequences", 1200, SMALL),
+    "anogan": Game("anogan", "normal", 1200, SMALL),
+    "cyclegan": Game("cyclegan", "limb", 600, {"width": 16, "levels": 3, "patch": 64, "batch": 2}),
     "srgan": Game("srgan", "fine", 1000, {"width": 16, "levels": 4, "patch": 64, "batch": 8, "rate": 5e-4}),
-    "segan": Game("segan", "parts", 1000, {**SMALL, "width": 16, "levels": 3, "rate": 2e-4}),
-    "context-gan-mr2ct": Game("context-gan-mr2ct", "volumes", 450, {"width": 8, "patch": 32, "batch": 4, "rate": 1e-4}),
+    "segan": Game("segan", "parts", 1000, {**SMALL, "levels": 3, "rate": 2e-4}),
+    "context-gan-mr2ct": Game("context-gan-mr2ct", "volumes", 300, {"width": 8, "patch": 32, "batch": 2, "rate": 1e-4}),
     "sketcher-refiner": Game("sketcher-refiner", "uptake-volumes", 400, {"width": 8, "levels": 3, "patch": 32, "batch": 2}),
     "ct2pet-fcn-cgan": Game("ct2pet-fcn-cgan", "uptake", 1000, {"width": 16, "levels": 4, "patch": 64, "batch": 8}),
-    "dan": Game("dan", "few", 1000, {**SMALL, "width": 16, "levels": 4}),
+    "dan": Game("dan", "few", 1000, {**SMALL, "levels": 4}),
     "kamnitsas-uda": Game("kamnitsas-uda", "few-volumes", 500, {"width": 8, "patch": 24, "batch": 4}),
 }
 
@@ -97,7 +96,7 @@ def studies(data: Path) -> dict:
     return {
         "hippocampus": (plain, hippocampus),
         "normal": (Study({"mr": MR}, {"anomaly": UNLIKENESS}, neighbours=0, made={"anomaly": Predicted()}), hippocampus),
-        "sequences": (replace(plain, classes=("t1", "t2", "flair"), spacing_mm=(3.0, 3.0, 1.0)), sequences),
+        "sequences": (replace(plain, classes=("t1", "t2", "flair"), spacing_mm=(4.0, 4.0, 1.0)), sequences),
         "fine": (Study({"mr": MR}, {"fine": MR}, neighbours=0, made={"mr": Averaged("fine", 4)}), fine),
         "parts": (Study({"mr": MR}, {"labels": labelled}, neighbours=0), hippocampus),
         "few": (Study({"mr": MR}, {"labels": labelled}, neighbours=0), few),
