@@ -34,6 +34,8 @@ _LEAST_USUAL = 0.1
 _SATURATED, _SATURATED_FOR = 1e-3, 20
 #: Of what is real, healthy smooth translations (L1 alone, one real pair, from step 80 on) kept half and more.
 _COLLAPSED, _COLLAPSED_FOR = 0.05, 10
+#: Records in which a generator may make one grey image: many begin with nothing else (BEGAN for two hundred steps).
+_BEGUN = 50
 #: More waiting than work.
 _STARVED, _STARVED_FOR = 0.5, 5
 
@@ -315,6 +317,8 @@ def _saturated(records: Sequence[Record]) -> dict[str, str]:
 def _collapsed(records: Sequence[Record]) -> dict[str, str]:
     made, real = records[-1].made, records[-1].real
     if made is None or real is None or not made < _COLLAPSED * real:
+        return {}
+    if len(records) < _BEGUN and not any((one.made or 0) >= _COLLAPSED * (one.real or 1) for one in records):
         return {}
     return {"made": f"images that are made differ by {made:.2g} (1 - MS-SSIM), real ones by {real:.2g}"}
 

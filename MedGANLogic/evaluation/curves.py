@@ -213,8 +213,8 @@ def _draw(title: str, curves: Curves) -> Any:
     headings = [0.3 + _NOTE_LINE * max(len(legend) for legend in row) for row in legends]
     width, body = _CHARTS + 2 * _MARGIN, sum(headings) + len(rows) * (_CHART_HEIGHT + _BELOW)
     if curves.sample is not None:
-        left, down, wide, high = _beside_or_below(curves.sample[1].shape, headings[0], body)
-        width, body = max(width, left + wide + _MARGIN), max(body, down + high + _BELOW)
+        at, down, wide, high = _beside_or_below(curves.sample[1].shape, headings[0], body)
+        width, body = max(width, at + wide + _MARGIN), max(body, down + high + _BELOW)
     written = (width - 2 * _MARGIN) / _WIDER
     notes = [
         (line, colour) for note, colour in _notes(curves) for line in _wrapped(note, written, _NOTE_SIZE, "normal")
@@ -241,7 +241,7 @@ def _draw(title: str, curves: Curves) -> Any:
             _chart(pen, (left, place, _CHART, _CHART_HEIGHT), chart, words, curves, last)
         place -= _BELOW
     if curves.sample is not None:
-        _sample(pen, (left, top - down - high, wide, high), *curves.sample)
+        _sample(pen, (at, top - down - high, wide, high), *curves.sample)
     for number, (note, colour) in enumerate(reversed(notes)):
         pen.write((_MARGIN, _MARGIN + number * _NOTE_LINE), note, _NOTE_SIZE, colour=colour)
     return figure

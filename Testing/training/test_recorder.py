@@ -118,8 +118,16 @@ def test_what_is_usual_is_known_after_twenty_records():
         assert bool(raised) is due
 
 
-def test_a_harming_alarm_is_raised_as_long_as_it_lasts_and_the_other_once():
+def test_a_generator_that_begins_with_one_grey_image_is_given_fifty_records():
     recorder = Recorder()
+    raised = [bool(recorder.add(replace(HEALTHY, **COLLAPSED))) for _ in range(60)]
+    assert raised.index(True) == 50 + 10 - 2
+    begun = Recorder(healthy(1))
+    assert [bool(begun.add(replace(HEALTHY, **COLLAPSED))) for _ in range(10)].index(True) == 9
+
+
+def test_a_harming_alarm_is_raised_as_long_as_it_lasts_and_the_other_once():
+    recorder = Recorder(healthy(1))
     lasting = [replace(HEALTHY, **COLLAPSED, **STARVED)] * 12
     raised = [name for one in [*lasting, HEALTHY, *lasting] for name in names(recorder.add(one))]
     assert raised.count("generator collapsed") == 3 + 3
