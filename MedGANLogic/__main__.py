@@ -115,6 +115,8 @@ def _recipes(options: argparse.Namespace) -> int:
     for entry in listed:
         print(f"{entry['name']:<18} {entry['title']}  [{entry['source']}]")
         print(f"{'':<18} {entry['task']}; needs {', '.join(entry['needs'])}")
+        values = ", ".join(f"{setting} {value:g}" for setting, value in entry["settings"]["values"].items())
+        print(f"{'':<18} {values}: {entry['settings']['marks']}")
         for departure in entry["departures"]:
             print(f"{'':<18}   - {departure}")
     return 0

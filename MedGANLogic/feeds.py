@@ -168,7 +168,8 @@ class Images:
 
     @property
     def needs(self) -> str:
-        return f"images without {', '.join(self.lacking)}" if list(self.lacking) else "images, in no order"
+        without = f" without {', '.join(self.lacking)}" if list(self.lacking) else ""
+        return f"images ({', '.join(self.roles)}){without}"
 
     def draw(self, pool: Pool, rng: np.random.Generator) -> Mapping[str, Array]:
         cut = _Cut(pool, pool.having(self.roles, self.lacking), self.patch, self.augmentation, rng)

@@ -2,9 +2,11 @@
 
 import importlib
 import pkgutil
+from dataclasses import asdict
 from types import ModuleType
 from typing import Any
 
+from MedGANLogic.degradation import Degraded
 from MedGANLogic.errors import MedGANError
 from MedGANLogic.recipe import RecipeFunction, build
 from MedGANLogic.study import Study
@@ -31,18 +33,20 @@ def described(name: str) -> dict[str, Any]:
     """Return what a recipe says of itself, as plain data, without giving its networks any memory."""
     import torch
 
-    study = example(name)
+    module, study = _module(name), example(name)
     with torch.device("meta"):
         recipe = build(load(name), study)
     needs = [source.needs for phase in recipe.phases for source in phase.feed.sources]
     needs += [f"a {'class' if study.classes else 'number'} for each"] if study.condition.size else []
     needs += [f"{role}, a guide in training alone" for role in study.guides]
+    degraded = [f"{role} is made of {made.of}" for role, made in study.made.items() if isinstance(made, Degraded)]
     return {
         "name": name,
         "title": recipe.title,
         "source": recipe.source,
         "task": study.task,
-        "needs": list(dict.fromkeys(filter(None, needs))),
+        "needs": [*dict.fromkeys(filter(None, needs)), *degraded],
+        "settings": {"values": asdict(module.PUBLISHED), "marks": module.MARKS},
         "departures": list(recipe.departures),
     }
 

@@ -17,7 +17,7 @@ from MedGANLogic.study import CLASSES, Settings, Study
 
 EXAMPLE = CLASSES
 
-#: [paper], table 1, but for the width, which is DCGAN's; levels are not read.
+MARKS = "[paper], table 1, but for the width, which is DCGAN's; levels are not read"
 PUBLISHED = Settings(width=128, levels=5, patch=128, batch=100, steps=50_000, rate=2e-4)
 
 

@@ -17,7 +17,7 @@ from MedGANLogic.study import GENERATION, Settings, Study
 
 EXAMPLE = GENERATION
 
-#: [paper], but for the steps, which are ours for one GPU; levels are not read.
+MARKS = "[paper], but for the steps, which are ours for one GPU; levels are not read"
 PUBLISHED = Settings(width=64, levels=4, patch=64, batch=16, steps=100_000, rate=1e-4)
 
 

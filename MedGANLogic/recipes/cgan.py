@@ -16,7 +16,7 @@ from MedGANLogic.study import CLASSES, Settings, Study
 
 EXAMPLE = CLASSES
 
-#: DCGAN's, whose bodies are used, but for the steps, which are the catalogue's for one GPU; levels are not read.
+MARKS = "[assumed]: DCGAN's, but for the steps, which are the catalogue's for one GPU; levels are not read"
 PUBLISHED = Settings(width=128, levels=4, patch=64, batch=128, steps=25_000, rate=2e-4)
 
 

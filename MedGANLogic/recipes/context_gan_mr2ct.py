@@ -18,7 +18,7 @@ from MedGANLogic.study import TRANSLATION, Settings, Study
 
 EXAMPLE = replace(TRANSLATION, dimensions=3, neighbours=0)
 
-#: [paper], but for steps and rate, which are the catalogue's product defaults for one GPU; levels are the stages.
+MARKS = "[paper], but for steps and rate, which are the catalogue's product defaults for one GPU; levels are the stages"
 PUBLISHED = Settings(width=32, levels=3, patch=32, batch=10, steps=120_000, rate=1e-4)
 
 

@@ -20,8 +20,10 @@ from MedGANLogic.study import Settings, Study
 
 EXAMPLE = Study({"ct": CT}, {"pet": PET}, neighbours=0)
 
-#: pix2pix's for the cGAN [paper?], steps for both branches together; the FCN has four times the batch and half the
-#: rate [assumed], and VGG16's five levels at most.
+MARKS = (
+    "pix2pix's for the cGAN [paper?], steps for both branches together; the FCN has four times the batch and half "
+    "the rate [assumed], and VGG16's five levels at most"
+)
 PUBLISHED = Settings(width=64, levels=8, patch=256, batch=1, steps=80_000, rate=2e-4)
 
 #: SUV above which the FCN is believed [paper?].

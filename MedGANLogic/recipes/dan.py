@@ -15,7 +15,9 @@ from MedGANLogic.study import SEGMENTATION, Settings, Study
 
 EXAMPLE = SEGMENTATION
 
-#: [paper] for width and levels, which are VGG16's; [assumed] for the rest. Half of the steps are supervised alone.
+MARKS = (
+    "[paper] for width and levels, which are VGG16's; [assumed] for the rest. Half of the steps are supervised alone"
+)
 PUBLISHED = Settings(width=64, levels=5, patch=192, batch=4, steps=40_000, rate=1e-4)
 
 

@@ -16,7 +16,7 @@ from MedGANLogic.study import GENERATION, Settings, Study
 
 EXAMPLE = GENERATION
 
-#: [paper], but for the steps, which are the catalogue's for one GPU; levels are not read.
+MARKS = "[paper], but for the steps, which are the catalogue's for one GPU; levels are not read"
 PUBLISHED = Settings(width=128, levels=4, patch=64, batch=128, steps=25_000, rate=2e-4)
 
 

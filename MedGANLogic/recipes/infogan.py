@@ -17,8 +17,10 @@ from MedGANLogic.study import GENERATION, Settings, Study
 
 EXAMPLE = GENERATION
 
-#: [paper] for D's rate, [paper: released code] for the batch; the rest is DCGAN's and the catalogue's; levels are not
-#: read.
+MARKS = (
+    "[paper] for D's rate, [paper: released code] for the batch; the rest is DCGAN's and the catalogue's; levels "
+    "are not read"
+)
 PUBLISHED = Settings(width=128, levels=4, patch=64, batch=128, steps=25_000, rate=2e-4)
 
 

@@ -16,8 +16,10 @@ from MedGANLogic.study import SEGMENTATION, Settings, Study
 
 EXAMPLE = replace(SEGMENTATION, dimensions=3, neighbours=0)
 
-#: [paper] for width; [paper?] for rate and batch (of each domain), which are DeepMedic's; [assumed] for patch and
-#: steps. Levels mean nothing here.
+MARKS = (
+    "[paper] for width; [paper?] for rate and batch (of each domain), which are DeepMedic's; [assumed] for patch "
+    "and steps. Levels mean nothing here"
+)
 PUBLISHED = Settings(width=30, levels=1, patch=36, batch=5, steps=40_000, rate=1e-3)
 
 

@@ -16,7 +16,7 @@ from MedGANLogic.study import TRANSLATION, Settings, Study
 
 EXAMPLE = TRANSLATION
 
-#: [assumed] throughout: sized for two CPU cores.
+MARKS = "[assumed] throughout: sized for two CPU cores"
 PUBLISHED = Settings(width=32, levels=4, patch=112, batch=12, steps=10_000, rate=5e-4)
 
 

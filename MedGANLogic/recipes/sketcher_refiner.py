@@ -17,7 +17,7 @@ from MedGANLogic.study import GUIDED, Settings, Study
 
 EXAMPLE = GUIDED
 
-#: [assumed] throughout.
+MARKS = "[assumed] throughout"
 PUBLISHED = Settings(width=32, levels=4, patch=64, batch=2, steps=80_000, rate=2e-4)
 
 #: What an error costs in the rest, in normal-appearing white matter, and in a lesion [assumed].

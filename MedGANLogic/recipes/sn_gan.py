@@ -16,7 +16,7 @@ from MedGANLogic.study import GENERATION, Settings, Study
 
 EXAMPLE = GENERATION
 
-#: [paper] for width, patch, batch and rate (its setting C); the steps are ours, for one GPU.
+MARKS = "[paper] for width, patch, batch and rate (its setting C); the steps are ours, for one GPU"
 PUBLISHED = Settings(width=64, levels=4, patch=32, batch=64, steps=25_000, rate=2e-4)
 
 

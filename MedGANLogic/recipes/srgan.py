@@ -17,7 +17,7 @@ from MedGANLogic.study import SUPER_RESOLUTION, Settings, Study
 
 EXAMPLE = SUPER_RESOLUTION
 
-#: [paper], but for the steps, which are the catalogue's product default for one GPU; levels are residual blocks.
+MARKS = "[paper], but for the steps, which are the catalogue's product default for one GPU; levels are residual blocks"
 PUBLISHED = Settings(width=64, levels=16, patch=96, batch=16, steps=100_000, rate=1e-4)
 
 
@@ -25,7 +25,7 @@ def recipe(study: Study) -> Recipe:
     """Return SRGAN (Ledig et al. 2017, eqs. 3-6 and §3.2: MSE first, then VGG features + 10⁻³·NS, 1e-4 then 1e-5)."""
     settings = study.limited_to(2).adapted(PUBLISHED)
     dimensions, channels = study.dimensions, study.out_channels
-    features = frozen_features(study.about.get("features"), dimensions, channels, width=24, levels=3)
+    features = frozen_features(study.about.get("features"), dimensions, channels)
     networks = {
         "generator": SubpixelResNet(
             dimensions, study.in_channels, channels, settings.width, settings.levels, study.doublings

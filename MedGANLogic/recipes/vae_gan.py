@@ -18,7 +18,9 @@ from MedGANLogic.study import GENERATION, Settings, Study
 
 EXAMPLE = GENERATION
 
-#: [paper] for rate, batch, patch and the encoder's width; steps are the catalogue's for one GPU; levels are not read.
+MARKS = (
+    "[paper] for rate, batch, patch and the encoder's width; steps are the catalogue's for one GPU; levels are not read"
+)
 PUBLISHED = Settings(width=64, levels=4, patch=64, batch=64, steps=25_000, rate=3e-4)
 
 

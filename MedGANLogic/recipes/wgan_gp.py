@@ -16,7 +16,9 @@ from MedGANLogic.study import GENERATION, Settings, Study
 
 EXAMPLE = GENERATION
 
-#: [paper] for rate and batch; width (of the widest image's layer), patch and steps are the catalogue's, for one GPU.
+MARKS = (
+    "[paper] for rate and batch; width (of the widest image's layer), patch and steps are the catalogue's, for one GPU"
+)
 PUBLISHED = Settings(width=128, levels=4, patch=64, batch=64, steps=25_000, rate=1e-4)
 
 

@@ -240,7 +240,7 @@ def test_what_it_says_of_itself_can_be_looked_up(name):
     assert said["task"]
     assert said["needs"]
     # What is not the paper's says so.
-    for departure in said["departures"]:
+    for departure in (said["settings"]["marks"], *said["departures"]):
         assert re.search(r"\[(assumed|paper\??|seed)[^\]]*\]|\(paper: ", departure), departure
 
 

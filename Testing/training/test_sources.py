@@ -150,5 +150,5 @@ def test_chance_is_what_it_says():
 
 def test_needs_are_said_in_words():
     _, feed = FEEDS["mixed"]
-    assert [source.needs for source in feed.sources] == ["aligned pairs", "images without lesion"]
+    assert [source.needs for source in feed.sources] == ["aligned pairs", "images (mr) without lesion"]
     assert Drawn("noise", Normal((1,))).needs == ""

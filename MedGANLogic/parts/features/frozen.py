@@ -12,14 +12,15 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from MedGANLogic.catalogue import resource
 from MedGANLogic.errors import MedGANError
 from MedGANLogic.parts.features.small import SmallFeatures
 from MedGANLogic.parts.features.vgg19 import VGG19Features
 from MedGANLogic.parts.network import Network
 
-#: The last convolution of VGG19, by which a file of its weights is known.
+#: The last convolution of VGG19, by which a file of its weights is known, and the first of our own networks.
 _LAST_OF_VGG19 = "features.34.weight"
-_SEED = 0
+_FIRST = "features.0.weight"
 
 
 class FeaturesError(MedGANError):
@@ -29,63 +30,60 @@ class FeaturesError(MedGANError):
 class FrozenFeatures(nn.Module):
     """Features of an image by a network that stays as it is: gradients reach the image, never the weights.
 
-    ``sha256`` is that of the file, or of the weights where they were drawn: what a card says of where they came from.
-    ``departures`` says what is other than in the papers, which compare features of VGG19.
+    The network reads ``at_once`` channels; of an image that has several times as many, each such group is described by
+    itself, and its features stand side by side. ``sha256`` is that of the file of weights: what a card says of where
+    they came from. ``departures`` says what is other than in the papers, which compare features of VGG19.
     """
 
-    def __init__(self, network: Network, sha256: str, *departures: str) -> None:
+    def __init__(self, network: Network, at_once: int, sha256: str, *departures: str) -> None:
         super().__init__()
         self.network = network.requires_grad_(False).eval()
+        self.at_once = at_once
         self.sha256 = sha256
         self.departures = departures
 
     def forward(self, image: Tensor) -> Tensor:
-        features: Tensor = self.network(image)
-        return features
+        groups = image.unflatten(1, (-1, self.at_once)).flatten(0, 1)
+        features: Tensor = self.network(groups)
+        joined: Tensor = features.unflatten(0, (len(image), -1)).flatten(1, 2)
+        return joined
 
     def train(self, mode: bool = True) -> Self:  # noqa: ARG002 - torch's signature
         """Stay in evaluation mode."""
         return super().train(False)
 
 
-def frozen_features(
-    path: Path | str | None, dimensions: int, in_channels: int, width: int, levels: int
-) -> FrozenFeatures:
+def frozen_features(path: Path | str | None, dimensions: int, in_channels: int) -> FrozenFeatures:
     """Return the feature network whose weights lie in a file (.safetensors, or .pth without code).
 
-    VGG19 in torchvision's layout where the file holds that, for 2D images of 1 or 3 channels, whatever ``width`` and
-    ``levels``; else a ``SmallFeatures`` of these numbers. Without a file its weights are drawn, always the same: random
-    features, which recipes name as a departure. Raises FeaturesError for a file that cannot be read or does not fit.
+    VGG19 in torchvision's layout where the file holds that, for 2D images of 1 or 3 channels; else a ``SmallFeatures``
+    of the numbers that the weights have. Without a file the one that is shipped, of one channel
+    (``Resources/Features``). Raises FeaturesError for a file that cannot be read or does not fit.
     """
-    # Building draws weights: from one seed, so that they are always the same; the recipe's own draws stay as they are.
-    # A hash needs them in memory even where the recipe's networks are given none.
+    found = resource(f"Features/small-{dimensions}d.safetensors") if path is None else Path(path)
+    # Building draws weights: a recipe's own draws stay as they are. Weights are read into memory even where the
+    # recipe's networks are given none.
     with torch.random.fork_rng(devices=()), torch.device("cpu"):
-        torch.manual_seed(_SEED)
-        if path is not None:
-            return _loaded(Path(path), dimensions, in_channels, width, levels)
-        drawn = SmallFeatures(dimensions, in_channels, width, levels)
-    sha256 = hashlib.sha256(safetensors.torch.save(drawn.state_dict())).hexdigest()
-    return FrozenFeatures(drawn, sha256, "features of a small network with random weights instead of VGG19's [assumed]")
+        return _loaded(found, dimensions, in_channels)
 
 
-def _loaded(path: Path, dimensions: int, in_channels: int, width: int, levels: int) -> FrozenFeatures:
+def _loaded(path: Path, dimensions: int, in_channels: int) -> FrozenFeatures:
     try:
         content = path.read_bytes()
     except OSError as error:
         raise FeaturesError(f"{path} cannot be read: {error.strerror}") from error
     weights = _weights(path, content)
-    network = (
-        _vgg19(path, weights, dimensions, in_channels)
-        if _LAST_OF_VGG19 in weights
-        else SmallFeatures(dimensions, in_channels, width, levels)
-    )
+    fitting = _vgg19 if _LAST_OF_VGG19 in weights else _small
+    network = fitting(path, weights, dimensions, in_channels)
     try:
         network.load_state_dict(weights)
     except RuntimeError as error:
         raise FeaturesError(f"{path} does not fit {type(network).__name__} {network.arguments}: {error}") from error
     ours = isinstance(network, SmallFeatures)
     departures = ("features of a small network of our own instead of VGG19's [assumed]",) if ours else ()
-    return FrozenFeatures(network, hashlib.sha256(content).hexdigest(), *departures)
+    # VGG19 does not say how many: it reads grey as it reads colours.
+    at_once = network.arguments.get("in_channels", in_channels)
+    return FrozenFeatures(network, at_once, hashlib.sha256(content).hexdigest(), *departures)
 
 
 def _weights(path: Path, content: bytes) -> dict[str, Tensor]:
@@ -109,3 +107,16 @@ def _vgg19(path: Path, weights: Mapping[str, Tensor], dimensions: int, in_channe
             "train in 2D, or give no file"
         )
     return VGG19Features(len(weights[_LAST_OF_VGG19]) // 8)
+
+
+def _small(path: Path, weights: Mapping[str, Tensor], dimensions: int, in_channels: int) -> Network:
+    """Return a network as wide and deep as the weights say, of as many channels."""
+    first = weights.get(_FIRST, torch.empty(0))
+    if first.dim() != 2 + dimensions or not first.numel() or in_channels % first.shape[1]:
+        raise FeaturesError(
+            f"{path} holds neither VGG19 nor a SmallFeatures for {dimensions}D images of {in_channels} channels: "
+            f"{_FIRST} is {list(first.shape)}"
+        )
+    width, at_once = first.shape[:2]
+    # Of every level two convolutions, each with weights and biases.
+    return SmallFeatures(dimensions, at_once, width, len(weights) // 4)
