@@ -44,7 +44,7 @@ from MedGANLogic.training import (
     resume,
     start,
 )
-from MedGANLogic.validation import Score, validate
+from MedGANLogic.validation import Score, refuse_incomparable, validate
 
 COHORT = "cohort.zip"
 RUN = "run.json"
@@ -93,6 +93,7 @@ def train(experiment: Experiment, pace: Pace | float, start_from: Bundle | None,
     recipe = build(load(experiment.recipe), study)
     if start_from is not None:
         _begin_from(recipe, start_from)
+    refuse_incomparable(recipe, study, [case for case in cases if case.part == "validation"])
     first = processes.number() == 0
     if first:
         pace = _agreed(experiment, cases, pace, start_from, resumed)

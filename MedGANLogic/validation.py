@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from MedGANLogic.cohort import Case
+from MedGANLogic.cohort import Case, CohortError
 from MedGANLogic.degradation import Predicted
 from MedGANLogic.domain import Labels
 from MedGANLogic.evaluation.distribution import sliced_wasserstein
@@ -37,11 +37,14 @@ class Score:
 def validate(networks: Networks, recipe: Recipe, study: Study, cases: Sequence[Case]) -> Score:
     """Score networks in evaluation mode on cases.
 
-    Where all cases have what goes in and what should come out, by the user's own prediction: the mean over subjects of
-    the first target's MAE in its unit, or of 1 - Dice over its labels, where the case is valid body. Elsewhere by the
-    sliced Wasserstein distance between what the last phase's game makes and what is real.
+    On those that have what goes in and what should come out, by the user's own prediction: the mean over subjects of
+    the first target's MAE in its unit, or of 1 - Dice over its labels, where the case is valid body. Where there is
+    none, by the sliced Wasserstein distance between what the last phase's game makes and what is real. Raises
+    CohortError for a game that makes nothing that could be compared so.
     """
-    if _paired(study, cases):
+    refuse_incomparable(recipe, study, cases)
+    if paired := _paired(study, cases):
+        cases = paired
         predicted = [predict_case(recipe.passes, networks, study, case) for case in cases]
         errors = [case_error(case, image, study) for case, image in zip(cases, predicted, strict=True)]
         return Score(float(np.mean(errors)), measure_of(study), _side_by_side(study, cases[0], predicted[0]))
@@ -49,9 +52,17 @@ def validate(networks: Networks, recipe: Recipe, study: Study, cases: Sequence[C
     return Score(sliced_wasserstein(made, real), "sliced Wasserstein distance", _sheet(made))
 
 
-def _paired(study: Study, cases: Sequence[Case]) -> bool:
-    comparable = study.inputs and not any(isinstance(made, Predicted) for made in study.made.values())
-    return bool(comparable) and all(set(study.columns) - study.guides.keys() <= case.volumes.keys() for case in cases)
+def refuse_incomparable(recipe: Recipe, study: Study, cases: Sequence[Case]) -> None:
+    """Raise CohortError where nothing can be compared: no case is a pair, and the game makes nothing that is alike."""
+    if not recipe.phases[-1].game.made and not _paired(study, cases):
+        raise CohortError(f"no subject kept for validation has all of {', '.join(study.columns)}: fill in the table")
+
+
+def _paired(study: Study, cases: Sequence[Case]) -> list[Case]:
+    """Return the cases that have what goes in and what should come out."""
+    if not study.inputs or any(isinstance(made, Predicted) for made in study.made.values()):
+        return []
+    return [case for case in cases if set(study.columns) - study.guides.keys() <= case.volumes.keys()]
 
 
 def measure_of(study: Study) -> str:
