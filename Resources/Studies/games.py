@@ -19,7 +19,7 @@ from pathlib import Path
 
 SEED = 2026
 MS = "ms_lesion_mr/patient"
-SARCOMA = ("002", "008", "012", "018", "020", "024", "027", "030", "034", "036", "042")
+SARCOMA = ("002", "008", "012", "014", "015", "016", "017", "018", "022", "023", "027")
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,7 @@ RUNS = {
     "wgan": Game("wgan", "hippocampus", 300, SMALL),
     "ragan": Game("ragan", "hippocampus", 1200, SMALL),
     "began": Game("began", "hippocampus", 1200, SMALL),
+    "sn-gan": Game("sn-gan", "hippocampus", 1200, SMALL),
     "pgan": Game("pgan", "hippocampus", 1200, {**SMALL, "patch": 32}),
     "infogan": Game("infogan", "hippocampus", 1200, SMALL),
     "vae-gan": Game("vae-gan", "hippocampus", 1200, SMALL),
@@ -50,7 +51,9 @@ RUNS = {
     "srgan": Game("srgan", "fine", 1000, {"width": 16, "levels": 4, "patch": 64, "batch": 8, "rate": 5e-4}),
     "segan": Game("segan", "parts", 1000, {**SMALL, "levels": 3, "rate": 2e-4}),
     "context-gan-mr2ct": Game("context-gan-mr2ct", "volumes", 300, {"width": 8, "patch": 32, "batch": 2, "rate": 1e-4}),
-    "sketcher-refiner": Game("sketcher-refiner", "uptake-volumes", 400, {"width": 8, "levels": 3, "patch": 32, "batch": 2}),
+    "sketcher-refiner": Game(
+        "sketcher-refiner", "uptake-volumes", 400, {"width": 8, "levels": 3, "patch": 32, "batch": 2}
+    ),
     "ct2pet-fcn-cgan": Game("ct2pet-fcn-cgan", "uptake", 1000, {"width": 16, "levels": 4, "patch": 64, "batch": 8}),
     "dan": Game("dan", "few", 1000, {**SMALL, "levels": 4}),
     "kamnitsas-uda": Game("kamnitsas-uda", "few-volumes", 500, {"width": 8, "patch": 24, "batch": 4}),
@@ -68,7 +71,12 @@ def studies(data: Path) -> dict:
     names = sorted(path.name for path in (data / "hippocampus_mr" / "images").iterdir())[:72]
     part = ["validation" if n % 9 == 4 else "test" if n % 9 == 8 else "train" for n in range(len(names))]
     hippocampus = [
-        {"subject": name[:15], "part": p, "mr": f"hippocampus_mr/images/{name}", "labels": f"hippocampus_mr/labels/{name}"}
+        {
+            "subject": name[:15],
+            "part": p,
+            "mr": f"hippocampus_mr/images/{name}",
+            "labels": f"hippocampus_mr/labels/{name}",
+        }
         for name, p in zip(names, part, strict=True)
     ]
     # Only every sixth subject to learn from is labelled.
@@ -95,7 +103,10 @@ def studies(data: Path) -> dict:
     thick = (2.0, 2.0, 3.27)
     return {
         "hippocampus": (plain, hippocampus),
-        "normal": (Study({"mr": MR}, {"anomaly": UNLIKENESS}, neighbours=0, made={"anomaly": Predicted()}), hippocampus),
+        "normal": (
+            Study({"mr": MR}, {"anomaly": UNLIKENESS}, neighbours=0, made={"anomaly": Predicted()}),
+            hippocampus,
+        ),
         "sequences": (replace(plain, classes=("t1", "t2", "flair"), spacing_mm=(4.0, 4.0, 1.0)), sequences),
         "fine": (Study({"mr": MR}, {"fine": MR}, neighbours=0, made={"mr": Averaged("fine", 4)}), fine),
         "parts": (Study({"mr": MR}, {"labels": labelled}, neighbours=0), hippocampus),
@@ -104,7 +115,10 @@ def studies(data: Path) -> dict:
         "limb": (Study({"mr": MR}, {"ct": CT}, neighbours=0, spacing_mm=thick), limb),
         "volumes": (Study({"mr": MR}, {"ct": CT}, dimensions=3, neighbours=0, spacing_mm=(3.0, 3.0, 3.27)), limb),
         "uptake": (Study({"ct": CT}, {"pet": PET}, neighbours=0, spacing_mm=thick), limb),
-        "uptake-volumes": (Study({"mr": MR}, {"pet": PET}, dimensions=3, neighbours=0, spacing_mm=(4.0, 4.0, 4.0)), limb),
+        "uptake-volumes": (
+            Study({"mr": MR}, {"pet": PET}, dimensions=3, neighbours=0, spacing_mm=(4.0, 4.0, 4.0)),
+            limb,
+        ),
     }
 
 
@@ -126,7 +140,10 @@ def train(name: str, data: Path, folder: Path) -> None:
         writer = csv.DictWriter(stream, list(rows[0]))
         writer.writeheader()
         writer.writerows(
-            {key: os.path.relpath(data / value, folder) if value.endswith(".gz") else value for key, value in row.items()}
+            {
+                key: os.path.relpath(data / value, folder) if value.endswith(".gz") else value
+                for key, value in row.items()
+            }
             for row in rows
         )
     if not (folder / COHORT).exists():
@@ -198,7 +215,9 @@ def main() -> int:
             command = [sys.executable, "-m", "MedGANLogic", "curves", str(options.out / name), "--out", str(picture)]
             subprocess.run(command, check=True)
     page(options.out, options.page)
-    print(f"{options.page}: {len(options.only) - len(failed)} runs" + (f"; failed: {', '.join(failed)}" if failed else ""))
+    print(
+        f"{options.page}: {len(options.only) - len(failed)} runs" + (f"; failed: {', '.join(failed)}" if failed else "")
+    )
     return 1 if failed else 0
 
 
