@@ -49,5 +49,10 @@ model: $(VENV)/demo.installed
 features: $(VENV)/demo.installed
 	@$(BIN)/python Resources/Studies/features.py
 
+# A run of every kind of game on real images, and the page docs/games.md (about an hour on two cores).
+DATA ?= ../shared/data
+games: $(VENV)/demo.installed
+	@$(BIN)/python Resources/Studies/games.py $(DATA)
+
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

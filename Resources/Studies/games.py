@@ -163,10 +163,11 @@ def page(out: Path, path: Path) -> None:
     lines = [
         "# Every kind of game on real images",
         "",
-        "Made by `make games` (`Resources/Studies/games.py`, seed 2026, one CPU thread a run, toy widths). These runs show",
-        "that losses behave and that samples come to resemble what is real; they are far too short and too small to say",
-        "what a system can do. Measured on subjects that are not trained on: by MAE or 1 − Dice where pairs say what is",
-        "right, else by the sliced Wasserstein distance between what the game makes and what is real (lower is better).",
+        "Made by `make games` (`Resources/Studies/games.py`, seed 2026, one CPU thread a run, toy widths). These runs",
+        "show that losses behave and that samples come to resemble what is real; they are far too short and too small",
+        "to say what a system can do. Measured on subjects that are not trained on: by MAE or 1 − Dice where pairs say",
+        "what is right, else by the sliced Wasserstein distance between what the game makes and what is real (lower is",
+        "better).",
         "",
         "| recipe | measure | first | best | steps | alarms |",
         "|---|---|---|---|---|---|",
@@ -181,9 +182,8 @@ def page(out: Path, path: Path) -> None:
         scores = [entry["validation"] for entry in entries if "validation" in entry]
         alarms = sorted({alarm["name"] for entry in entries for alarm in entry.get("alarms", ())} - {"feed starved"})
         said = json.loads(card.read_text(encoding="utf-8"))["training"]["validation"]["measure"]
-        lines.append(
-            f"| [{name}](#{name}) | {said} | {scores[0]:.3g} | {min(scores):.3g} | {game.steps} | {', '.join(alarms) or 'none'} |"
-        )
+        raised = ", ".join(alarms) or "none"
+        lines.append(f"| [{name}](#{name}) | {said} | {scores[0]:.3g} | {min(scores):.3g} | {game.steps} | {raised} |")
         pictures += ["", f"## {name}", "", f"![{name}: losses, scores and samples](games/{name}.png)"]
     path.write_text("\n".join([*lines, *pictures, ""]), encoding="utf-8")
 
