@@ -13,7 +13,7 @@ endif
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test check model features clean
+.PHONY: demo test check model features games clean
 
 demo: $(VENV)/demo.installed
 	@$(BIN)/medgan demo --out $(OUT)

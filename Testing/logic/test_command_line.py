@@ -18,7 +18,7 @@ from MedGANLogic.bundle import WEIGHTS
 from MedGANLogic.catalogue import BUNDLES_VARIABLE, CARD, RESEARCH_USE
 from MedGANLogic.images import Image, read, write
 
-VERBS = ["models", "recipes", "check", "verify", "translate", "cohort pack", "train", "evaluate"]
+VERBS = ["models", "recipes", "check", "verify", "translate", "cohort pack", "train", "evaluate", "sample", "curves"]
 
 
 @pytest.fixture(autouse=True)
