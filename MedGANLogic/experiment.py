@@ -27,7 +27,6 @@ from MedGANLogic.bundle import Bundle, describe, rounded, save
 from MedGANLogic.catalogue import Card, Model, sha256
 from MedGANLogic.check import QUANTILES, contrast
 from MedGANLogic.cohort import Case, packed_study, unpack
-from MedGANLogic.degradation import Degraded
 from MedGANLogic.recipe import ExponentialAverage, Networks, Recipe, build
 from MedGANLogic.recipes import load
 from MedGANLogic.recorder import OnAlarm, Record
@@ -338,8 +337,7 @@ def _limits(values: NDArray[Any]) -> list[tuple[float, float]]:
 
 
 def _contrast_limits(cases: Sequence[Case], role: str, study: Study) -> list[list[float]]:
-    domain, made = study.inputs[role], study.made.get(role)
-    source = made.of if isinstance(made, Degraded) else role
+    domain, source = study.inputs[role], study.source(role)
     having = [case for case in cases if source in case.volumes]
     seen = np.array([contrast(domain, case.in_unit(source, case.volumes[source])) for case in having])
     room = [max(0.5 * (high - low), 0.05) for low, high in _limits(seen)]

@@ -77,7 +77,7 @@ class Pool:
 
         A role that is made of another counts as that. Raises CohortError where there is none.
         """
-        needed = {self.source(role) for role in roles}
+        needed = {self.study.source(role) for role in roles}
         unwanted = set(lacking)
         found = [
             place
@@ -88,11 +88,6 @@ class Pool:
             without = f" and no {', '.join(sorted(unwanted))}" if unwanted else ""
             raise CohortError(f"no subject to learn from has {', '.join(sorted(needed))}{without}: fill in the table")
         return found
-
-    def source(self, role: str) -> str:
-        """Return the role whose volume a role is made of: mostly itself."""
-        made = self.study.made.get(role)
-        return made.of if isinstance(made, Degraded) else role
 
 
 class Source(Protocol):
@@ -235,7 +230,7 @@ class _Cut:
         return sorted(self.study.whole_volume("", 1).offsets, reverse=self.chance.stack_turned)
 
     def _one(self, role: str, offset: int) -> NDArray[np.float32]:
-        case, source = self.pool.cases[self.index], self.pool.source(role)
+        case, source = self.pool.cases[self.index], self.study.source(role)
         domain, scale = self.study.domains[source], self.pool.scales[self.index][source]
         stored = self._window(self.pool.volumes[self.index][source], offset, case.stored(source, domain.background))
         values = case.in_unit(source, stored)

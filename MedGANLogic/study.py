@@ -68,6 +68,11 @@ class Study:
         """The roles that the cohort's table holds."""
         return tuple(role for role in self.domains if role not in self.made)
 
+    def source(self, role: str) -> str:
+        """Return the role whose volume a role is made of: mostly itself."""
+        made = self.made.get(role)
+        return made.of if isinstance(made, Degraded) else role
+
     @property
     def condition(self) -> Condition:
         """What the table says of a subject, as a vector."""

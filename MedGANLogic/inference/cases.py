@@ -18,7 +18,10 @@ def predict_case(passes: Sequence[Step], networks: Mapping[str, nn.Module], stud
     """Return a case's first target as the networks predict it: on the case's grid, in the target's unit."""
     role, domain = next(iter(study.targets.items()))
     volumes = predicted_volumes(passes, networks, study, case)
-    return from_network(volumes, role, domain, case.grid, study.plane, case.grid)
+    # What has no unit keeps the brightness of the image that it was made from, as for a user.
+    alike = [study.source(name) for name, of in study.inputs.items() if of == domain]
+    scale = case.scale(alike[0], domain) if alike else None
+    return from_network(volumes, role, domain, case.grid, study.plane, case.grid, scale)
 
 
 def predicted_volumes(
@@ -36,8 +39,7 @@ def case_inputs(study: Study, case: Case) -> dict[str, Volume]:
     """
     volumes: dict[str, Volume] = {}
     for role, domain in study.inputs.items():
-        made = study.made.get(role)
-        source = made.of if isinstance(made, Degraded) else role
+        made, source = study.made.get(role), study.source(role)
         values = slices_first(case.in_unit(source, case.volumes[source]), study.plane)
         if isinstance(made, Degraded):
             values = made.apply(values, study.dimensions)

@@ -10,6 +10,7 @@ from MedGANLogic import recipes
 from MedGANLogic.cohort import CohortError
 from MedGANLogic.evaluation.distribution import sliced_wasserstein
 from MedGANLogic.images import Image
+from MedGANLogic.inference.cases import predict_case
 from MedGANLogic.recipe import build
 from MedGANLogic.study import SEGMENTATION, TRANSLATION
 from MedGANLogic.validation import case_error, refuse_incomparable, validate
@@ -57,6 +58,18 @@ def test_where_no_case_is_a_pair_unpaired_sets_are_compared(toy_study, toy_cohor
     apart = [replace(first, volumes={"mr": first.volumes["mr"]}), replace(second, volumes={"ct": second.volumes["ct"]})]
     assert evaluated("cyclegan", toy_study, toy_cohort, apart).measure == "sliced Wasserstein distance"
     assert evaluated("cyclegan", toy_study, toy_cohort).measure == "MAE in HU"
+
+
+def test_a_prediction_without_a_unit_has_the_brightness_of_what_it_was_made_from(toy_study, toy_cohort):
+    example = recipes.example("srgan")
+    study = toy_study(2, 0, example=example)
+    recipe = build(recipes.load("srgan"), study)
+    case = toy_cohort(study)[3]
+    for network in recipe.networks.values():
+        network.eval()
+    predicted = predict_case(recipe.passes, recipe.networks, study, case)
+    # The toy's MR lies between 120 and 480; a network that knows nothing answers in the middle.
+    assert 200 < np.median(predicted.voxels) < 400
 
 
 def test_a_game_that_makes_nothing_alike_needs_pairs(toy_study, toy_cohort):
