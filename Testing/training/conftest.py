@@ -16,7 +16,7 @@ TOY = {"width": 4, "levels": 3, "patch": 32, "batch": 2, "steps": 40}
 PARTS = ("train", "train", "validation", "test")
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")
 def one_thread():
     before = torch.get_num_threads()
     torch.set_num_threads(1)
