@@ -39,7 +39,7 @@ RUNS = {
     "lsgan": Game("lsgan", "hippocampus", 1200, SMALL),
     "wgan": Game("wgan", "hippocampus", 300, SMALL),
     "ragan": Game("ragan", "hippocampus", 1200, SMALL),
-    "began": Game("began", "hippocampus", 1200, SMALL),
+    "began": Game("began", "hippocampus", 1200, {**SMALL, "rate": 1e-3}),
     "sn-gan": Game("sn-gan", "hippocampus", 1200, SMALL),
     "pgan": Game("pgan", "hippocampus", 1200, {**SMALL, "patch": 32}),
     "infogan": Game("infogan", "hippocampus", 1200, SMALL),
@@ -48,7 +48,7 @@ RUNS = {
     "acgan": Game("acgan", "sequences", 1200, SMALL),
     "anogan": Game("anogan", "normal", 1200, SMALL),
     "cyclegan": Game("cyclegan", "limb", 600, {"width": 16, "levels": 3, "patch": 64, "batch": 2}),
-    "srgan": Game("srgan", "fine", 1000, {"width": 16, "levels": 4, "patch": 64, "batch": 8, "rate": 5e-4}),
+    "srgan": Game("srgan", "fine", 600, {"width": 16, "levels": 4, "patch": 64, "batch": 8, "rate": 5e-4}),
     "segan": Game("segan", "parts", 1000, {**SMALL, "levels": 3, "rate": 2e-4}),
     "context-gan-mr2ct": Game("context-gan-mr2ct", "volumes", 300, {"width": 8, "patch": 32, "batch": 2, "rate": 1e-4}),
     "sketcher-refiner": Game(
