@@ -154,9 +154,8 @@ def _preflight(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from MedGANLogic.check import Level, check
+    from MedGANLogic.check import Level, check, gathered
     from MedGANLogic.images import read
-    from MedGANLogic.presenters.translation import all_findings
 
     card = catalogue.find(options.model).card
     first = next(iter(card.inputs), "")
@@ -166,7 +165,7 @@ def _check(options: argparse.Namespace) -> int:
         raise MedGANError(f"{card.name} reads {', '.join(card.inputs) or 'no image'}: found {found}")
     units = {role: domain.unit for role, domain in card.inputs.items()}
     units[first] = options.input_unit or units[first]
-    findings = all_findings(card, {role: check(card, role, read(file, units[role])) for role, file in files.items()})
+    findings = gathered({role: check(card, role, read(file, units[role])) for role, file in files.items()})
     if options.json:
         print(json.dumps([finding.to_json() for finding in findings], indent=2))
     else:

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +18,22 @@ class ChanceError(MedGANError):
     """A choice that a model does not offer."""
 
 
+@dataclass(frozen=True)
+class Offer:
+    """What a user may choose: one of some words or, where there are none, a number from ``low`` to ``high``."""
+
+    name: str
+    words: tuple[str, ...] = ()
+    low: float = 0.0
+    high: float = 0.0
+    is_whole: bool = False
+
+    @property
+    def text(self) -> str:
+        """From what, in words."""
+        return ", ".join(self.words) or f"{self.low:g} to {self.high:g}"
+
+
 class Chance(Plain):
     """Something that is drawn for every sample."""
 
@@ -31,9 +46,9 @@ class Chance(Plain):
         return drawn
 
     @property
-    def choices(self) -> Mapping[str, str]:
-        """What a user may choose, by name, and from what, in words."""
-        return {}
+    def offers(self) -> tuple[Offer, ...]:
+        """What a user may choose."""
+        return ()
 
 
 @dataclass(frozen=True)
@@ -69,14 +84,14 @@ class Codes(Uniform):
     """Numbers between two bounds that have a meaning each, found by the network: a user may turn them (InfoGAN)."""
 
     @property
-    def choices(self) -> Mapping[str, str]:
-        return {f"code{number}": f"{self.low:g} to {self.high:g}" for number in range(self.shape[0])}
+    def offers(self) -> tuple[Offer, ...]:
+        return tuple(Offer(f"code{number}", low=self.low, high=self.high) for number in range(self.shape[0]))
 
     def chosen(self, drawn: Vector, choices: Mapping[str, str]) -> Vector:
         found = drawn.copy()
-        for number, name in enumerate(self.choices):
-            if name in choices:
-                found[number] = _number(name, choices[name], self.low, self.high)
+        for number, offer in enumerate(self.offers):
+            if offer.name in choices:
+                found[number] = _number(offer, choices[offer.name])
         return found
 
 
@@ -93,14 +108,13 @@ class Category(Chance):
         return _one_hot(int(rng.integers(self.count)), self.count)
 
     @property
-    def choices(self) -> Mapping[str, str]:
-        return {"category": f"0 to {self.count - 1}"}
+    def offers(self) -> tuple[Offer, ...]:
+        return (Offer("category", high=float(self.count - 1), is_whole=True),)
 
     def chosen(self, drawn: Vector, choices: Mapping[str, str]) -> Vector:
         if "category" not in choices:
             return drawn
-        place = int(_number("category", choices["category"], 0, self.count - 1))
-        return _one_hot(place, self.count)
+        return _one_hot(int(_number(self.offers[0], choices["category"])), self.count)
 
 
 @dataclass(frozen=True)
@@ -126,9 +140,10 @@ class Condition(Chance):
         return drawn
 
     @property
-    def choices(self) -> Mapping[str, str]:
-        numbers = {name: f"{low:g} to {high:g}" for name, (low, high) in self.attributes.items()}
-        return {**({"class": ", ".join(self.classes)} if self.classes else {}), **numbers}
+    def offers(self) -> tuple[Offer, ...]:
+        limits = {name: sorted(ends) for name, ends in self.attributes.items()}
+        numbers = [Offer(name, low=low, high=high) for name, (low, high) in limits.items()]
+        return (*([Offer("class", self.classes)] if self.classes else []), *numbers)
 
     def chosen(self, drawn: Vector, choices: Mapping[str, str]) -> Vector:
         """Put the user's class and attributes in place. Raises ChanceError for one that is not offered."""
@@ -137,16 +152,16 @@ class Condition(Chance):
             if choices["class"] not in self.classes:
                 raise ChanceError(f"class {choices['class']!r}: there are {', '.join(self.classes)}")
             found[: len(self.classes)] = [choices["class"] == name for name in self.classes]
-        for place, (name, (low, high)) in enumerate(self.attributes.items(), start=len(self.classes)):
-            if name in choices:
-                found[place] = (
-                    2 * (_number(name, choices[name], min(low, high), max(low, high)) - low) / (high - low) - 1
-                )
+        numbers = [offer for offer in self.offers if not offer.words]
+        for place, offer in enumerate(numbers, start=len(self.classes)):
+            if offer.name in choices:
+                low, high = self.attributes[offer.name]
+                found[place] = 2 * (_number(offer, choices[offer.name]) - low) / (high - low) - 1
         return found
 
     def of(self, said: Mapping[str, str]) -> Vector:
         """Return the vector of an image that a table's row describes. Raises ChanceError where it does not."""
-        missing = [name for name in self.choices if name not in said]
+        missing = [offer.name for offer in self.offers if offer.name not in said]
         if missing:
             raise ChanceError(f"nothing is said of {', '.join(missing)}")
         return self.chosen(np.zeros(self.size, np.float32), said)
@@ -163,19 +178,19 @@ def _refuse_shape(shape: tuple[int, ...]) -> None:
         raise ValueError(f"expected a shape of at most {_LARGEST} numbers, found {shape}")
 
 
-def _number(name: str, text: Any, low: float, high: float) -> float:
+def _number(offer: Offer, text: str) -> float:
     try:
         value = float(text)
     except ValueError as error:
-        raise ChanceError(f"{name} {text!r} is no number") from error
-    if not low <= value <= high:
-        raise ChanceError(f"{name} {value:g}: expected {low:g} to {high:g}")
+        raise ChanceError(f"{offer.name} {text!r} is no number") from error
+    if not offer.low <= value <= offer.high:
+        raise ChanceError(f"{offer.name} {value:g}: expected {offer.text}")
     return value
 
 
 def refuse_unknown(chances: Mapping[str, Chance], choices: Mapping[str, str]) -> None:
     """Raise ChanceError for a choice that none of these offers."""
-    offered = {name: text for chance in chances.values() for name, text in chance.choices.items()}
+    offered = {offer.name: offer.text for chance in chances.values() for offer in chance.offers}
     for name in choices:
         if name not in offered:
             there = "; ".join(f"{known}: {text}" for known, text in offered.items()) or "none"

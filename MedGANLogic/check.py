@@ -1,8 +1,8 @@
 """Does this image fit this model? Findings in words, before any work. No torch."""
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Any
 
@@ -83,6 +83,16 @@ def check(card: Card, role: str, image: Image) -> list[Finding]:
     rules: tuple[Rule, ...] = (_header, _labels, _values, _extent, _contrast)
     found = [*broken, *(finding for rule in rules for finding in rule(card, role, image))]
     return sorted(found, key=lambda finding: -finding.level)
+
+
+def gathered(found: Mapping[str, Sequence[Finding]]) -> list[Finding]:
+    """Return what was found about a model's inputs, by role, the gravest first; of several inputs it says which."""
+    every = [
+        replace(finding, text=f"{role}: {finding.text}") if len(found) > 1 else finding
+        for role, findings in found.items()
+        for finding in findings
+    ]
+    return sorted(every, key=lambda finding: -finding.level)
 
 
 def refuse(findings: list[Finding], forced: bool) -> None:

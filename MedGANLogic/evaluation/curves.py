@@ -12,20 +12,20 @@ from numpy.typing import NDArray
 
 from MedGANLogic.errors import MedGANError
 from MedGANLogic.evaluation.sheet import (
-    _BACKGROUND,
-    _DIM,
-    _DPI,
-    _HEADING_SIZE,
-    _MARGIN,
-    _NOTE_LINE,
-    _NOTE_SIZE,
-    _TITLE_LINE,
-    _TITLE_SIZE,
+    BACKGROUND,
+    DIM,
+    DPI,
     GREY,
-    _colour_map,
-    _Pen,
-    _width,
-    _wrapped,
+    HEADING_SIZE,
+    MARGIN,
+    NOTE_LINE,
+    NOTE_SIZE,
+    TITLE_LINE,
+    TITLE_SIZE,
+    Pen,
+    colour_map,
+    text_width,
+    wrapped,
 )
 from MedGANLogic.recorder import Record
 
@@ -179,7 +179,7 @@ def write_curves(path: str | os.PathLike[str], title: str, curves: Curves) -> No
     figure = _draw(title, curves)
     partial = path.with_name(f".{path.stem}.partial-{os.getpid()}.png")
     try:
-        figure.savefig(partial, dpi=_DPI, facecolor=_BACKGROUND)
+        figure.savefig(partial, dpi=DPI, facecolor=BACKGROUND)
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
@@ -210,40 +210,38 @@ def _draw(title: str, curves: Curves) -> Any:
     charts = charts_of(curves)
     rows = [charts[first : first + _ACROSS] for first in range(0, len(charts), _ACROSS)]
     legends = [[_legend(chart) for chart in row] for row in rows]
-    headings = [0.3 + _NOTE_LINE * max(len(legend) for legend in row) for row in legends]
-    width, body = _CHARTS + 2 * _MARGIN, sum(headings) + len(rows) * (_CHART_HEIGHT + _BELOW)
+    headings = [0.3 + NOTE_LINE * max(len(legend) for legend in row) for row in legends]
+    width, body = _CHARTS + 2 * MARGIN, sum(headings) + len(rows) * (_CHART_HEIGHT + _BELOW)
     if curves.sample is not None:
         at, down, wide, high = _beside_or_below(curves.sample[1].shape, headings[0], body)
-        width, body = max(width, at + wide + _MARGIN), max(body, down + high + _BELOW)
-    written = (width - 2 * _MARGIN) / _WIDER
-    notes = [
-        (line, colour) for note, colour in _notes(curves) for line in _wrapped(note, written, _NOTE_SIZE, "normal")
-    ]
-    bottom = _MARGIN + len(notes) * _NOTE_LINE
-    heads = _wrapped(title, written, _TITLE_SIZE, "bold")
-    total = bottom + body + 0.4 + len(heads) * _TITLE_LINE + _MARGIN
-    width, total = (float(np.ceil(edge * _DPI) / _DPI) for edge in (width, total))
+        width, body = max(width, at + wide + MARGIN), max(body, down + high + _BELOW)
+    written = (width - 2 * MARGIN) / _WIDER
+    notes = [(line, colour) for note, colour in _notes(curves) for line in wrapped(note, written, NOTE_SIZE, "normal")]
+    bottom = MARGIN + len(notes) * NOTE_LINE
+    heads = wrapped(title, written, TITLE_SIZE, "bold")
+    total = bottom + body + 0.4 + len(heads) * TITLE_LINE + MARGIN
+    width, total = (float(np.ceil(edge * DPI) / DPI) for edge in (width, total))
 
-    figure = Figure(figsize=(width, total), dpi=_DPI, facecolor=_BACKGROUND)
+    figure = Figure(figsize=(width, total), dpi=DPI, facecolor=BACKGROUND)
     FigureCanvasAgg(figure)
-    pen = _Pen(figure, width, total)
+    pen = Pen(figure, width, total)
     for number, line in enumerate(heads):
-        pen.write((_MARGIN, total - _MARGIN - 0.15 - number * _TITLE_LINE), line, _TITLE_SIZE).set_fontweight("bold")
-    top = total - _MARGIN - len(heads) * _TITLE_LINE
-    pen.write((_MARGIN, top - 0.1), _subtitle(curves), _NOTE_SIZE, colour=_DIM)
+        pen.write((MARGIN, total - MARGIN - 0.15 - number * TITLE_LINE), line, TITLE_SIZE).set_fontweight("bold")
+    top = total - MARGIN - len(heads) * TITLE_LINE
+    pen.write((MARGIN, top - 0.1), _subtitle(curves), NOTE_SIZE, colour=DIM)
     top -= 0.35
     last = max([record.step for record in curves.records] + [*curves.validation])
     place = top
     for row, legend, heading in zip(rows, legends, headings, strict=True):
         place -= heading + _CHART_HEIGHT
         for column, (chart, words) in enumerate(zip(row, legend, strict=True)):
-            left = _MARGIN + _TICKS + column * (_CHART + _BETWEEN)
+            left = MARGIN + _TICKS + column * (_CHART + _BETWEEN)
             _chart(pen, (left, place, _CHART, _CHART_HEIGHT), chart, words, curves, last)
         place -= _BELOW
     if curves.sample is not None:
         _sample(pen, (at, top - down - high, wide, high), *curves.sample)
     for number, (note, colour) in enumerate(reversed(notes)):
-        pen.write((_MARGIN, _MARGIN + number * _NOTE_LINE), note, _NOTE_SIZE, colour=colour)
+        pen.write((MARGIN, MARGIN + number * NOTE_LINE), note, NOTE_SIZE, colour=colour)
     return figure
 
 
@@ -255,8 +253,8 @@ def _beside_or_below(shape: tuple[int, ...], heading: float, charted: float) -> 
     share = shape[0] / shape[1]
     if share < _WIDE:
         across = _CHARTS - _TICKS
-        return _MARGIN + _TICKS, charted + heading, across, across * share
-    return _MARGIN + _CHARTS + _BETWEEN, heading, _SHEET * min(1.0, 1 / share), _SHEET * min(1.0, share)
+        return MARGIN + _TICKS, charted + heading, across, across * share
+    return MARGIN + _CHARTS + _BETWEEN, heading, _SHEET * min(1.0, 1 / share), _SHEET * min(1.0, share)
 
 
 def _subtitle(curves: Curves) -> str:
@@ -274,7 +272,7 @@ def _notes(curves: Curves) -> list[tuple[str, str]]:
     more = len(curves.alarms) - len(told)
     before = [f"▼ {more} alarms before these"] if more else []
     footer = [_FOOTER] if len(curves.records) >= _SMOOTHED else []
-    return [*((alarm, _ALARM) for alarm in (*before, *told)), *((note, _DIM) for note in footer)]
+    return [*((alarm, _ALARM) for alarm in (*before, *told)), *((note, DIM) for note in footer)]
 
 
 def _legend(chart: Chart) -> list[list[tuple[float, str, str]]]:
@@ -282,7 +280,7 @@ def _legend(chart: Chart) -> list[list[tuple[float, str, str]]]:
     rows: list[list[tuple[float, str, str]]] = [[]]
     across = 0.0
     for line, colour in zip(chart.lines, _colours(chart), strict=True):
-        length = _width(line.name, _NOTE_SIZE, "normal") * _WIDER
+        length = text_width(line.name, NOTE_SIZE, "normal") * _WIDER
         if across + length > _CHART and rows[-1]:
             rows.append([])
             across = 0.0
@@ -296,7 +294,7 @@ def _colours(chart: Chart) -> list[str]:
 
 
 def _chart(
-    pen: _Pen,
+    pen: Pen,
     box: tuple[float, float, float, float],
     chart: Chart,
     legend: list[list[tuple[float, str, str]]],
@@ -307,10 +305,10 @@ def _chart(
     top = bottom + height + 0.1
     for number, row in enumerate(reversed(legend)):
         for across, name, colour in row:
-            pen.write((left + across, top + number * _NOTE_LINE), name, _NOTE_SIZE, colour)
-    pen.write((left, top + len(legend) * _NOTE_LINE + 0.03), chart.heading, _HEADING_SIZE)
+            pen.write((left + across, top + number * NOTE_LINE), name, NOTE_SIZE, colour)
+    pen.write((left, top + len(legend) * NOTE_LINE + 0.03), chart.heading, HEADING_SIZE)
     axes = pen.axes(box)
-    axes.set_facecolor(_BACKGROUND)
+    axes.set_facecolor(BACKGROUND)
     for line, colour in zip(chart.lines, _colours(chart), strict=True):
         _line(axes, line, colour)
         if line.ringed is not None:
@@ -373,16 +371,16 @@ def _scale(axes: Any, chart: Chart, last: int) -> None:
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.grid(color=_LATTICE, linewidth=0.6)
     axes.set_axisbelow(True)
-    axes.tick_params(which="both", colors=_DIM, labelsize=8, length=0, pad=3)
+    axes.tick_params(which="both", colors=DIM, labelsize=8, length=0, pad=3)
     for spine in axes.spines.values():
         spine.set_visible(False)
 
 
-def _sample(pen: _Pen, box: tuple[float, float, float, float], step: int, picture: NDArray[Any]) -> None:
+def _sample(pen: Pen, box: tuple[float, float, float, float], step: int, picture: NDArray[Any]) -> None:
     """Draw a picture in a box, under a heading."""
     top = box[1] + box[3] + 0.1
-    pen.write((box[0], top + _NOTE_LINE + 0.03), "Last sample", _HEADING_SIZE)
-    pen.write((box[0], top), f"step {step:,}", _NOTE_SIZE, colour=_DIM)
+    pen.write((box[0], top + NOTE_LINE + 0.03), "Last sample", HEADING_SIZE)
+    pen.write((box[0], top), f"step {step:,}", NOTE_SIZE, colour=DIM)
     axes = pen.axes(box)
-    axes.imshow(picture, cmap=_colour_map(GREY), vmin=0, vmax=1, aspect="auto", interpolation="hanning")
+    axes.imshow(picture, cmap=colour_map(GREY), vmin=0, vmax=1, aspect="auto", interpolation="hanning")
     axes.set_axis_off()

@@ -24,16 +24,16 @@ PET_WINDOW_SUV = (0.0, 5.0)
 CT_ERROR_HU = 200.0
 
 _UNITS = {"HU": "HU", "SUV": "SUV", "none": "a.u.", "label": "label"}
-_BACKGROUND, _TEXT, _DIM, _MARK = "#0c0f14", "#f2f4f7", "#9aa4b2", "#ffd166"
+BACKGROUND, _TEXT, DIM, _MARK = "#0c0f14", "#f2f4f7", "#9aa4b2", "#ffd166"
 
 # Inches. The longest picture edge decides how many millimetres an inch shows, the same on the whole sheet.
 _COLUMN, _NARROWEST_COLUMN, _TALLEST_ROW = 2.5, 1.9, 2.9
-_GAP, _MARGIN = 0.1, 0.25
-_DPI = 100
+_GAP, MARGIN = 0.1, 0.25
+DPI = 100
 
 # Points, and inches from line to line.
-_TITLE_SIZE, _HEADING_SIZE, _NOTE_SIZE = 14.0, 11.0, 8.5
-_TITLE_LINE, _NOTE_LINE = 0.3, 0.19
+TITLE_SIZE, HEADING_SIZE, NOTE_SIZE = 14.0, 11.0, 8.5
+TITLE_LINE, NOTE_LINE = 0.3, 0.19
 
 _FOOTER = "Patient right is on the left (radiological convention). Research use only."
 
@@ -201,15 +201,15 @@ def _save(figure: Any, path: Path, colours: Sequence[tuple[str, ...]]) -> None:
     nearest = np.square(found[:, None] - palette[None]).sum(axis=2).argmin(axis=1).astype(np.uint8)
     picture = Picture.fromarray(nearest[where].reshape(pixels.shape[:2])).convert("P")
     picture.putpalette(palette.astype(np.uint8).tobytes())
-    picture.save(path, optimize=True, dpi=(_DPI, _DPI))
+    picture.save(path, optimize=True, dpi=(DPI, DPI))
 
 
 def _palette(colours: Sequence[tuple[str, ...]]) -> NDArray[np.int64]:
     """Return 256 colours (R, G, B in 0 … 255): the sheet's own marks in eight strengths, the rest for colour maps."""
-    marks = [_colour_map(("#000000", mark))(np.linspace(0, 1, 8)) for mark in (_MARK, _DIM)]
+    marks = [colour_map(("#000000", mark))(np.linspace(0, 1, 8)) for mark in (_MARK, DIM)]
     share = (256 - 2 * 8 - 1) // len(colours)
-    maps = [_colour_map(stops)(np.linspace(0, 1, share)) for stops in colours]
-    table = np.concatenate([_colour_map((_BACKGROUND, _TEXT))([0.0]), *marks, *maps])[:, :3]
+    maps = [colour_map(stops)(np.linspace(0, 1, share)) for stops in colours]
+    table = np.concatenate([colour_map((BACKGROUND, _TEXT))([0.0]), *marks, *maps])[:, :3]
     return np.asarray(np.rint(np.pad(table, ((0, 256 - len(table)), (0, 0))) * 255), np.int64)
 
 
@@ -243,21 +243,21 @@ def _draw(title: str, panels: Sequence[Panel], cuts: Sequence[Cut], caption: str
     heights = [row[0].extent_mm[0] / mm_per_inch for row in drawn]
     # Narrower than this, titles and colour bars would run into each other.
     column = max(widest / mm_per_inch, _NARROWEST_COLUMN)
-    width = 2 * _MARGIN + len(panels) * column + (len(panels) - 1) * _GAP
-    slots = [_MARGIN + number * (column + _GAP) for number in range(len(panels))]
-    title_lines = _wrapped(title, width - 2 * _MARGIN, _TITLE_SIZE, "bold")
-    notes = [line for note in (caption, _FOOTER) for line in _wrapped(note, width - 2 * _MARGIN, _NOTE_SIZE, "normal")]
-    bars = _MARGIN + len(notes) * _NOTE_LINE + 0.55
+    width = 2 * MARGIN + len(panels) * column + (len(panels) - 1) * _GAP
+    slots = [MARGIN + number * (column + _GAP) for number in range(len(panels))]
+    title_lines = wrapped(title, width - 2 * MARGIN, TITLE_SIZE, "bold")
+    notes = [line for note in (caption, _FOOTER) for line in wrapped(note, width - 2 * MARGIN, NOTE_SIZE, "normal")]
+    bars = MARGIN + len(notes) * NOTE_LINE + 0.55
     pictures = bars + 0.25
     top = pictures + sum(heights) + _GAP * (len(cuts) - 1)
-    total = top + 0.45 + len(title_lines) * _TITLE_LINE + _MARGIN
-    width, total = (float(np.ceil(edge * _DPI) / _DPI) for edge in (width, total))  # half a pixel would stay black
+    total = top + 0.45 + len(title_lines) * TITLE_LINE + MARGIN
+    width, total = (float(np.ceil(edge * DPI) / DPI) for edge in (width, total))  # half a pixel would stay black
 
-    figure = Figure(figsize=(width, total), dpi=_DPI, facecolor=_BACKGROUND)
+    figure = Figure(figsize=(width, total), dpi=DPI, facecolor=BACKGROUND)
     FigureCanvasAgg(figure)
-    pen = _Pen(figure, width, total)
+    pen = Pen(figure, width, total)
     for number, line in enumerate(title_lines):
-        pen.write((_MARGIN, total - _MARGIN - 0.15 - number * _TITLE_LINE), line, _TITLE_SIZE).set_fontweight("bold")
+        pen.write((MARGIN, total - MARGIN - 0.15 - number * TITLE_LINE), line, TITLE_SIZE).set_fontweight("bold")
     bottom = top + _GAP
     for height, cut, row in zip(heights, cuts, drawn, strict=True):
         bottom -= height + _GAP
@@ -269,15 +269,15 @@ def _draw(title: str, panels: Sequence[Panel], cuts: Sequence[Cut], caption: str
             if slot == slots[0]:  # one scale for the whole sheet: a bar in its first column says enough
                 pen.scale_bar(box, scale_bar_mm(part.extent_mm[1]), mm_per_inch)
     for slot, panel in zip(slots, panels, strict=True):
-        size = _HEADING_SIZE * min(1.0, column / max(_width(panel.title, _HEADING_SIZE, "normal"), 1e-6))
+        size = HEADING_SIZE * min(1.0, column / max(text_width(panel.title, HEADING_SIZE, "normal"), 1e-6))
         pen.write((slot + column / 2, top + 0.13), panel.title, size, align="center")
         pen.colour_bar((slot + 0.15 * column, bars, 0.7 * column, 0.09), panel)
     for number, note in enumerate(reversed(notes)):
-        pen.write((_MARGIN, _MARGIN + number * _NOTE_LINE), note, _NOTE_SIZE, colour=_DIM)
+        pen.write((MARGIN, MARGIN + number * NOTE_LINE), note, NOTE_SIZE, colour=DIM)
     return figure
 
 
-def _width(text: str, size: float, weight: str) -> float:
+def text_width(text: str, size: float, weight: str) -> float:
     """Return how many inches a line takes at a size in points."""
     from matplotlib.font_manager import FontProperties
     from matplotlib.textpath import TextToPath
@@ -286,17 +286,17 @@ def _width(text: str, size: float, weight: str) -> float:
     return float(points) / 72
 
 
-def _wrapped(text: str, width: float, size: float, weight: str) -> list[str]:
+def wrapped(text: str, width: float, size: float, weight: str) -> list[str]:
     """Break a text into lines of at most so many inches."""
-    letters = int(len(text) * min(1.0, width / max(_width(text, size, weight), 1e-6)))
+    letters = int(len(text) * min(1.0, width / max(text_width(text, size, weight), 1e-6)))
     for limit in range(letters + 4, 1, -1):
         lines = textwrap.wrap(text, limit)
-        if all(_width(line, size, weight) <= width for line in lines):
+        if all(text_width(line, size, weight) <= width for line in lines):
             return lines
     return [text]
 
 
-class _Pen:
+class Pen:
     """Draws on a figure at places in inches."""
 
     def __init__(self, figure: Any, width: float, height: float) -> None:
@@ -321,7 +321,7 @@ class _Pen:
 
     def picture(self, box: Box, part: Slice, panel: Panel) -> None:
         axes = self.axes(box)
-        colours = _colour_map(panel.colours)
+        colours = colour_map(panel.colours)
         # The box already has the slice's physical proportions; "auto" lets unequal pixels fill it.
         axes.imshow(part.pixels, cmap=colours, vmin=panel.low, vmax=panel.high, aspect="auto", interpolation="hanning")
         axes.set_axis_off()
@@ -353,19 +353,19 @@ class _Pen:
     def colour_bar(self, box: Box, panel: Panel) -> None:
         axes = self.axes(box)
         ramp = np.linspace(panel.low, panel.high, 256)[None]
-        axes.imshow(ramp, cmap=_colour_map(panel.colours), aspect="auto", extent=(panel.low, panel.high, 0, 1))
+        axes.imshow(ramp, cmap=colour_map(panel.colours), aspect="auto", extent=(panel.low, panel.high, 0, 1))
         span, middle = panel.high - panel.low, (panel.low + panel.high) / 2
         ticks = (panel.low, middle, panel.high)
         axes.set_xticks(ticks, [_number(tick, span) for tick in ticks])
         axes.set_yticks([])
-        axes.tick_params(colors=_DIM, labelsize=8, length=2, pad=2)
+        axes.tick_params(colors=DIM, labelsize=8, length=2, pad=2)
         for spine in axes.spines.values():
-            spine.set(edgecolor=_DIM, linewidth=0.5)
+            spine.set(edgecolor=DIM, linewidth=0.5)
         about = f"W {_number(span, span)}  L {_number(middle, span)}"
         if middle == 0:
             about = f"±{_number(panel.high, span)}"
         unit = _UNITS[panel.image.unit]
-        self.write((box[0] + box[2] / 2, box[1] - 0.35), f"{unit}   {about}", _NOTE_SIZE, _DIM, "center")
+        self.write((box[0] + box[2] / 2, box[1] - 0.35), f"{unit}   {about}", NOTE_SIZE, DIM, "center")
 
 
 def _number(value: float, span: float) -> str:
@@ -374,7 +374,7 @@ def _number(value: float, span: float) -> str:
     return f"{value:.{decimals}f}".replace("-", "−")
 
 
-def _colour_map(colours: tuple[str, ...]) -> Any:
+def colour_map(colours: tuple[str, ...]) -> Any:
     from matplotlib.colors import LinearSegmentedColormap
 
     return LinearSegmentedColormap.from_list("panel", colours)

@@ -18,7 +18,7 @@ from MedGANLogic import __version__, dicom
 from MedGANLogic.bundle import Bundle, open_bundle
 from MedGANLogic.catalogue import RESEARCH_USE, Card, Model, find
 from MedGANLogic.chance import refuse_unknown
-from MedGANLogic.check import Finding, check, refuse
+from MedGANLogic.check import Finding, check, gathered, refuse
 from MedGANLogic.domain import Domain, Scale
 from MedGANLogic.images import (
     Grid,
@@ -209,11 +209,7 @@ def _strength(card: Card, strength: float | None) -> float:
 
 def _findings(card: Card, images: Mapping[str, Image]) -> list[Finding]:
     """Return what ``check`` finds about every input, the gravest first."""
-    found = []
-    for role, image in images.items():
-        for finding in check(card, role, image):
-            found.append(replace(finding, text=f"{role}: {finding.text}") if len(images) > 1 else finding)
-    return sorted(found, key=lambda finding: -finding.level)
+    return gathered({role: check(card, role, image) for role, image in images.items()})
 
 
 def _refuse_beside(image: Image, first: Image) -> None:

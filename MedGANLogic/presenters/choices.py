@@ -2,24 +2,16 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 
 from MedGANLogic.catalogue import Card
-from MedGANLogic.chance import Category, Chance, Codes, Condition
+from MedGANLogic.chance import Offer
 
 
 @dataclass(frozen=True)
-class Choice:
-    """One of some words or, where there are none, a number from ``low`` to ``high``.
+class Choice(Offer):
+    """An offer and what was chosen of it: ``value``, as it is given to ``sample``, empty where the seed decides."""
 
-    ``value`` is what was chosen, as it is given to ``sample``; empty where the seed decides.
-    """
-
-    name: str
-    words: tuple[str, ...] = ()
-    low: float = 0.0
-    high: float = 0.0
-    is_whole: bool = False
     value: str = ""
 
     @property
@@ -34,7 +26,7 @@ class Choice:
             return 0
         return max(0, 1 - math.floor(math.log10(self.step)))
 
-    def offers(self, value: str) -> bool:
+    def holds(self, value: str) -> bool:
         """Say whether a value may be chosen."""
         if self.words:
             return value in self.words
@@ -46,22 +38,8 @@ class Choice:
 
 def choices_of(card: Card, chosen: Mapping[str, str]) -> tuple[Choice, ...]:
     """Return what a card offers, with what was chosen of it; what it does not offer is left out."""
-    offered = {choice.name: choice for chance in card.chance.values() for choice in _offered(chance)}
+    offered = {offer.name: Choice(*astuple(offer)) for chance in card.chance.values() for offer in chance.offers}
     return tuple(
-        replace(choice, value=chosen[name]) if choice.offers(chosen.get(name, "")) else choice
+        replace(choice, value=chosen[name]) if choice.holds(chosen.get(name, "")) else choice
         for name, choice in offered.items()
     )
-
-
-def _offered(chance: Chance) -> list[Choice]:
-    match chance:
-        case Condition():
-            classes = [Choice("class", chance.classes)] if chance.classes else []
-            limits = {name: sorted(ends) for name, ends in chance.attributes.items()}
-            return [*classes, *(Choice(name, low=low, high=high) for name, (low, high) in limits.items())]
-        case Codes():
-            return [Choice(name, low=chance.low, high=chance.high) for name in chance.choices]
-        case Category():
-            return [Choice(name, high=float(chance.count - 1), is_whole=True) for name in chance.choices]
-        case _:
-            return []

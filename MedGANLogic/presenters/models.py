@@ -33,7 +33,7 @@ def input_title(role: str, domain: Domain) -> str:
 def facts(model: Model) -> list[tuple[str, str]]:
     """Return headings and sentences: what it does, lets its user choose, learnt from, is valid for, and so on."""
     card = model.card
-    offered = {name: text for chance in card.chance.values() for name, text in chance.choices.items()}
+    offered = {offer.name: offer.text for chance in card.chance.values() for offer in chance.offers}
     return [
         ("Does", f"{task_title(card.task)}: {_domains(card.inputs) or 'no input'} → {_domains(card.targets)}"),
         *([("Choices", "; ".join(f"{name}: {text}" for name, text in offered.items()))] if offered else []),

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 from MedGANLogic.catalogue import RESEARCH_USE, Card, Model
-from MedGANLogic.check import Finding, Level
+from MedGANLogic.check import Finding, Level, gathered
 from MedGANLogic.domain import Labels
 from MedGANLogic.presenters.choices import Choice, choices_of
 from MedGANLogic.presenters.models import facts, input_title, task_title
@@ -147,7 +147,7 @@ def view(
         return _WITHOUT_MODEL
     card = model.card
     listed = [one for one in models if one.card.task == card.task]
-    findings = all_findings(card, {role: one.findings or () for role, one in given.items()})
+    findings = gathered({role: given[role].findings or () for role in card.inputs if role in given})
     errors = [finding for finding in findings if finding.level is Level.ERROR]
     forceable = bool(errors) and all(finding.forceable for finding in errors)
     reason = _why_not(card, given, errors, forceable and chosen.in_spite_of_errors)
@@ -185,16 +185,6 @@ def model_of(models: Sequence[Model], chosen: Chosen) -> Model | None:
     """Return the model that is shown: the one chosen where its task has it, else the task's first; None for none."""
     listed = [model for model in models if not chosen.task or model.card.task == chosen.task] or list(models)
     return next((model for model in listed if model.card.name == chosen.model), next(iter(listed), None))
-
-
-def all_findings(card: Card, found: Mapping[str, Sequence[Finding]]) -> list[Finding]:
-    """Return what was found about a model's inputs, by role, the gravest first; of several inputs it says which."""
-    every = [
-        replace(finding, text=f"{role}: {finding.text}") if len(card.inputs) > 1 else finding
-        for role in card.inputs
-        for finding in found.get(role, ())
-    ]
-    return sorted(every, key=lambda finding: -finding.level)
 
 
 def arguments(

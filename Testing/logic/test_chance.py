@@ -33,7 +33,7 @@ def test_a_draw_follows_from_the_generator_alone(chance):
 def test_it_is_the_same_after_json(chance):
     again = Chance.from_json(json.loads(json.dumps(chance.to_json())))
     assert again == chance
-    assert again.choices == chance.choices
+    assert again.offers == chance.offers
 
 
 def test_without_a_choice_a_draw_stays_as_it_is(chance):

@@ -99,7 +99,7 @@ def test_every_kind_of_chance_shows_all_that_it_lets_choose(kind):
     makings = {"Condition": {"classes": ("a", "b"), "attributes": {"age": (90.0, 20.0)}}, "Category": {"count": 3}}
     chance = Chance.kinds()[kind](**makings.get(kind, {"shape": (2,)}))
     found = choices_of(replace(MODELS["draw"].card, chance={"it": chance}), {})
-    assert [choice.name for choice in found] == list(chance.choices)
+    assert [choice.name for choice in found] == [offer.name for offer in chance.offers]
     for choice in found:
         for value in choice.words or (f"{choice.low:g}", f"{choice.high:g}"):
             chance.chosen(chance.draw(np.random.default_rng(0)), {choice.name: value})

@@ -119,7 +119,7 @@ def test_error_is_prediction_minus_reference():
     panel = error_panel(reference, prediction, 200.0)
     assert (panel.low, panel.high) == (-200, 200)
     assert (panel.image.voxels == -600).all()
-    blue, red = (sheet._colour_map(panel.colours)(value)[:3] for value in (0.25, 0.75))
+    blue, red = (sheet.colour_map(panel.colours)(value)[:3] for value in (0.25, 0.75))
     assert blue[2] > blue[0] and red[0] > red[2]
 
 
