@@ -121,10 +121,11 @@ def test_soft_dice_of_constant_maps(predicted, true, cost):
 def test_cross_entropy_takes_labels_and_one_hot_alike_and_weighs_voxels():
     logits, labels = noise(2, 3, 4, 5), noise(2, 4, 5).gt(0).long()
     weight = torch.zeros(2, 1, 4, 5)
-    weight[0, 0, 1, 2], weight[1, 0, 3, 4] = 3.0, 1.0
+    weight[0, 0, 1, 2], weight[0, 0, 3, 4], weight[1, 0, 3, 4] = 3.0, 1.0, 0.5
     odds = logits.softmax(1)
-    chosen = [odds[0, labels[0, 1, 2], 1, 2], odds[1, labels[1, 3, 4], 3, 4]]
-    by_hand = -(3 * math.log(chosen[0]) + math.log(chosen[1])) / 4
+    chosen = [odds[n, labels[n, row, column], row, column] for n, row, column in ((0, 1, 2), (0, 3, 4), (1, 3, 4))]
+    # Of a sample its voxels are weighed; the samples count alike.
+    by_hand = -((3 * math.log(chosen[0]) + math.log(chosen[1])) / 4 + math.log(chosen[2])) / 2
     shares = one_hot(labels, 3).movedim(-1, 1).float()
     assert voxel_cross_entropy(logits, labels, weight).item() == pytest.approx(by_hand, rel=1e-5)
     assert voxel_cross_entropy(logits, shares, weight).item() == pytest.approx(by_hand, rel=1e-5)

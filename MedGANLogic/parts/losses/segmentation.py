@@ -2,6 +2,8 @@
 
 from torch import Tensor, nn
 
+from MedGANLogic.parts.losses.voxelwise import weighted_mean
+
 
 def soft_dice(probabilities: Tensor, target: Tensor) -> Tensor:
     """Return 1 - the mean over samples and classes of (2·Σpy + ε) / (Σp + Σy + ε); both (B, K, *size) in [0, 1].
@@ -16,14 +18,13 @@ def soft_dice(probabilities: Tensor, target: Tensor) -> Tensor:
 
 
 def voxel_cross_entropy(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-    """Weighted mean over voxels of -log softmax(logits) at the target's class.
+    """Weighted mean over a sample's voxels of -log softmax(logits) at the target's class, mean over samples.
 
     ``logits`` (B, K, *size); ``target`` labels (B, *size), int64 below K, or the classes' shares (B, K, *size);
-    ``weight`` (B, 1, *size) ≥ 0. A batch without weight costs 0.
+    ``weight`` (B, 1, *size) ≥ 0. A sample without weight costs 0.
     """
     costs = nn.functional.cross_entropy(logits.float(), target, reduction="none")
-    weight = weight[:, 0].float()
-    return (costs * weight).sum() / weight.sum().clamp_min(1e-6)
+    return weighted_mean(costs[:, None], weight)
 
 
 def map_cross_entropy(probabilities: Tensor, target: Tensor) -> Tensor:

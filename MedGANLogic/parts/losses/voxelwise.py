@@ -22,12 +22,12 @@ def masked_l1(prediction: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     All (B, C, *size). With a weight of ones it is the L1 term of pix2pix (arXiv:1611.07004, eq. 3). A sample without
     weight costs 0. Samples do not share a denominator: a batch that several processes share costs what it costs one.
     """
-    return _weighted_mean((prediction.float() - target.float()).abs(), weight)
+    return weighted_mean((prediction.float() - target.float()).abs(), weight)
 
 
 def masked_l2(prediction: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     """Weighted mean of (prediction - target)²; shapes and a sample without weight as in ``masked_l1``."""
-    return _weighted_mean((prediction.float() - target.float()).square(), weight)
+    return weighted_mean((prediction.float() - target.float()).square(), weight)
 
 
 def half_squared_sum(prediction: Tensor, target: Tensor) -> Tensor:
@@ -45,10 +45,11 @@ def suv_weighted_l2(prediction: Tensor, target: Tensor, suv: Tensor, weight: Ten
     mean of 1 + SUV (Ben-Cohen et al. 2017, arXiv:1707.09585 [paper?]).
     """
     costs = (1 + suv.float().clamp_min(0)) * (prediction.float() - target.float()).square()
-    return _weighted_mean(costs, weight)
+    return weighted_mean(costs, weight)
 
 
-def _weighted_mean(costs: Tensor, weight: Tensor) -> Tensor:
+def weighted_mean(costs: Tensor, weight: Tensor) -> Tensor:
+    """Return the mean over samples of each one's weighted mean; costs (B, C, *size), weight (B, 1, *size) ≥ 0."""
     counted = weight.float().expand_as(costs).flatten(1)
     return ((costs.flatten(1) * counted).sum(1) / counted.sum(1).clamp_min(1e-6)).mean()
 

@@ -67,7 +67,7 @@ def trained_by_hand(networks, batches, study, weight_at):
             costs = cross_entropy(logits.float(), y, reduction="none") * weight[:, 0]
             fooled = softplus(-evaluator(torch.cat([u, logits_u.softmax(1)], 1))).mean()
         adam_s.zero_grad()
-        (costs.sum() / weight.sum() + weight_at(step) * fooled.float()).backward()
+        ((costs.flatten(1).sum(1) / weight.flatten(1).sum(1)).mean() + weight_at(step) * fooled.float()).backward()
         adam_s.step()
         evaluator.requires_grad_(True)
     return {"evaluator": adam_e, "segmenter": adam_s}
@@ -102,7 +102,8 @@ def test_the_first_phase_is_cross_entropy_alone_and_leaves_the_evaluator_as_it_w
         with autocast(study):
             costs = cross_entropy(by_hand["segmenter"](batch["input"]).float(), batch["target"], reduction="none")
         adam.zero_grad()
-        ((costs * batch["weight"][:, 0]).sum() / batch["weight"].sum()).backward()
+        weight = batch["weight"]
+        ((costs * weight[:, 0]).flatten(1).sum(1) / weight.flatten(1).sum(1)).mean().backward()
         adam.step()
     for name, network in by_hand.items():
         found = state.networks[name].state_dict()

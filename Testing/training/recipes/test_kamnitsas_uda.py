@@ -78,7 +78,7 @@ def trained_by_hand(networks, batches, alpha_at):
         told = classifier(Reversed.apply(activations, alpha_at(step)))
         costs = cross_entropy(logits[:n].float(), y, reduction="none") * weight[:, 0]
         rms["segmenter"].zero_grad()
-        (costs.sum() / weight.sum() + domain_cross_entropy(told, n)).backward()
+        ((costs.flatten(1).sum(1) / weight.flatten(1).sum(1)).mean() + domain_cross_entropy(told, n)).backward()
         rms["segmenter"].step()
         classifier.requires_grad_(True)
 
