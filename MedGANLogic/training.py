@@ -331,17 +331,25 @@ class _Run:
                 tuple(alarms),
             )
             if watched and processes.any_says(bool(harmful), device):
-                raise UnhealthyError(harmful[0].text if harmful else "another process raised an alarm.")
+                raise UnhealthyError(harmful[0].text if harmful else _ELSEWHERE)
             if last or state.step % self.pace.save_every == 0:
-                _refuse_broken(losses, state.step)
+                broken = _broken(losses, state.step)
+                if processes.any_says(bool(broken), device):
+                    raise UnhealthyError(broken or _ELSEWHERE)
                 if last or not processes.any_says(recorder.suspects, device):
                     self.save()
         self.waited += loader.waited
 
     def save(self) -> None:
-        """Write a checkpoint, by one process for all."""
+        """Write a checkpoint, by one process for all; what it finds wrong, all raise."""
+        broken = ""
         if processes.number() == 0:
-            save(self.state, self.folder)
+            try:
+                save(self.state, self.folder)
+            except UnhealthyError as error:
+                broken = str(error)
+        if processes.any_says(bool(broken), self.state.device):
+            raise UnhealthyError(broken or _ELSEWHERE)
 
     def _validated(self) -> float | None:
         state = self.state
@@ -358,14 +366,18 @@ class _Run:
         return score
 
 
-def _refuse_broken(losses: Mapping[str, Tensor], step: int) -> None:
-    """Raise UnhealthyError for a loss that is no number: between two records, before a checkpoint."""
+_ELSEWHERE = "another process has found something wrong: it says what."
+
+
+def _broken(losses: Mapping[str, Tensor], step: int) -> str:
+    """Say which losses are no numbers, between two records and before a checkpoint; nothing where all are."""
     broken = [f"the loss {name} is {float(value)}" for name, value in losses.items() if not torch.isfinite(value)]
-    if broken:
-        raise UnhealthyError(
-            f"step {step}: {', '.join(broken)}. The networks have diverged: go back to the last healthy checkpoint and "
-            "train at a lower learning rate (study: changes = { rate = … })."
-        )
+    if not broken:
+        return ""
+    return (
+        f"step {step}: {', '.join(broken)}. The networks have diverged: go back to the last healthy checkpoint and "
+        "train at a lower learning rate (study: changes = { rate = … })."
+    )
 
 
 def predict_beforehand(pool: Pool, phase: Phase, state: State, study: Study) -> None:

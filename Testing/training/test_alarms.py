@@ -153,3 +153,12 @@ def test_the_log_says_what_happened_and_a_resumed_run_remembers_it(toy_study, pa
     assert (back["step"], back["rolled_back_to"]) == (16, 10)
     assert [line["step"] for line in lines] == [*range(2, 18, 2), 16, *range(12, 26, 2)]
     assert list(train(one, Pace(24, 24, 10), None, True)) == []
+
+
+def test_what_one_process_finds_all_of_them_hear(flown, pix2pix, monkeypatch):
+    # As the second of two processes, whose own losses are fine, hears of the first one's.
+    calls = iter(range(10**6))
+    monkeypatch.setattr(training.processes, "any_says", lambda flag, _: flag or next(calls) == 3)
+    told, ended, _ = flown(pix2pix, 40)
+    assert told == [] or names(told) == {"feed starved"}
+    assert "another process has found something wrong" in ended
