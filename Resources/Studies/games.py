@@ -188,6 +188,15 @@ def page(out: Path, path: Path) -> None:
     path.write_text("\n".join([*lines, *pictures, ""]), encoding="utf-8")
 
 
+def slim(path: Path) -> None:
+    """Make a picture small enough for a repository: a thousand pixels wide, 64 colours."""
+    from PIL import Image
+
+    picture = Image.open(path).convert("RGB")
+    picture.thumbnail((1000, 4000), Image.Resampling.LANCZOS)
+    picture.quantize(64, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(path, optimize=True)
+
+
 def started(names: list[str], data: Path, out: Path) -> Iterator[subprocess.CompletedProcess]:
     """Train some games, two at a time, each in a process of its own."""
     own = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -214,6 +223,7 @@ def main() -> int:
         if (options.out / name / "bundle").exists():
             command = [sys.executable, "-m", "MedGANLogic", "curves", str(options.out / name), "--out", str(picture)]
             subprocess.run(command, check=True)
+            slim(picture)
     page(options.out, options.page)
     print(
         f"{options.page}: {len(options.only) - len(failed)} runs" + (f"; failed: {', '.join(failed)}" if failed else "")
