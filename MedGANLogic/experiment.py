@@ -37,6 +37,7 @@ from MedGANLogic.training import (
     Progress,
     State,
     TrainingError,
+    evaluating,
     fit,
     load_best,
     play_steps,
@@ -189,9 +190,8 @@ def _steps_within(seconds: float, experiment: Experiment, cases: Sequence[Case])
     state = start(recipe, experiment.device)
     times = [_clock(experiment.device) for _ in play_steps(state, recipe, experiment.study, cases, _TIMED)]
     kept_apart = [case for case in cases if case.part == "validation"]
-    for network in state.networks.values():
-        network.eval()
-    validate(state.networks, recipe, experiment.study, kept_apart)
+    with evaluating(state.networks):
+        validate(state.networks, recipe, experiment.study, kept_apart)
     validating = _clock(experiment.device) - times[-1]
     per_step = (times[-1] - times[_UNTIMED - 1]) / (_TIMED - _UNTIMED)
     return max(1, round((seconds - _VALIDATIONS * validating) / per_step))

@@ -4,6 +4,7 @@ import os
 import pickle
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -355,11 +356,8 @@ class _Run:
         state = self.state
         if processes.number():
             return None
-        for network in state.networks.values():
-            network.eval()
-        score = self.validate(state.networks)
-        for network in state.networks.values():
-            network.train()
+        with evaluating(state.networks):
+            score = self.validate(state.networks)
         if score < state.best_score:
             state.best_score, state.best_step = score, state.step
             _save_whole(_states(state.networks), self.folder / BEST)
@@ -380,16 +378,23 @@ def _broken(losses: Mapping[str, Tensor], step: int) -> str:
     )
 
 
+@contextmanager
+def evaluating(networks: Networks) -> Iterator[None]:
+    """Put networks into evaluation mode for a while, and back into training mode."""
+    for network in networks.values():
+        network.eval()
+    yield
+    for network in networks.values():
+        network.train()
+
+
 def predict_beforehand(pool: Pool, phase: Phase, state: State, study: Study) -> None:
     """Predict, for every training case that lacks no role, what the phase's feed reads beside the volumes."""
     if not phase.beforehand:
         return
-    for network in state.networks.values():
-        network.eval()
-    for place in pool.having(study.domains):
-        pool.prepared[place] = dict(predicted_volumes(phase.beforehand, state.networks, study, pool.cases[place]))
-    for network in state.networks.values():
-        network.train()
+    with evaluating(state.networks):
+        for place in pool.having(study.domains):
+            pool.prepared[place] = dict(predicted_volumes(phase.beforehand, state.networks, study, pool.cases[place]))
 
 
 class _Watch:

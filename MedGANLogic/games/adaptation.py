@@ -5,11 +5,12 @@ from typing import cast
 import torch
 from torch import Tensor
 
+from MedGANLogic.games.segmentation import Labelled
 from MedGANLogic.parts.generators.dual_resolution import DualResolutionCNN
-from MedGANLogic.recipe import Game, tensor
+from MedGANLogic.recipe import tensor
 
 
-class Adaptation(Game):
+class Adaptation(Labelled):
     """Batch: ``input`` (B, in, *size), ``target`` its labels (B, K, *size) as one-hot, ``weight`` (B, 1, *size) ≥ 0, of
     the source domain; ``foreign`` (B', in, *size), images of the other domain, of which no labels are known.
 
@@ -18,16 +19,6 @@ class Adaptation(Game):
     """
 
     scores = ("domain_of_source", "domain_of_foreign")
-
-    @tensor
-    def labels(self) -> Tensor:
-        """What is where in the source domain's images."""
-        return self.batch["target"]
-
-    @tensor
-    def weight(self) -> Tensor:
-        """How much each voxel of them counts."""
-        return self.batch["weight"]
 
     @tensor
     def understood(self) -> Tensor:

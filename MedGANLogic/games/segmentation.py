@@ -1,10 +1,24 @@
-"""Label maps that are judged by what a critic sees of the image inside of them."""
+"""Label maps: known, or judged by what a critic sees of the image inside of them."""
 
 import torch
 from torch import Tensor
 
 from MedGANLogic.games.paired import Paired
-from MedGANLogic.recipe import tensor
+from MedGANLogic.recipe import Game, tensor
+
+
+class Labelled(Game):
+    """Images of which the labels are known: ``target`` (B, K, *size) as one-hot, ``weight`` (B, 1, *size) ≥ 0."""
+
+    @tensor
+    def labels(self) -> Tensor:
+        """What is where in the labelled images."""
+        return self.batch["target"]
+
+    @tensor
+    def weight(self) -> Tensor:
+        """How much each voxel of them counts."""
+        return self.batch["weight"]
 
 
 class Masked(Paired):

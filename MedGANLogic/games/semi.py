@@ -3,10 +3,11 @@
 import torch
 from torch import Tensor
 
-from MedGANLogic.recipe import Game, tensor
+from MedGANLogic.games.segmentation import Labelled
+from MedGANLogic.recipe import tensor
 
 
-class PartlyLabelled(Game):
+class PartlyLabelled(Labelled):
     """Batch: ``input`` (B, in, *size), ``target`` its labels (B, K, *size) as one-hot, ``weight`` (B, 1, *size) ≥ 0;
     ``unlabelled`` (B, in, *size) where a term reads a score.
 
@@ -15,16 +16,6 @@ class PartlyLabelled(Game):
     """
 
     scores = ("score_labelled", "score_unlabelled")
-
-    @tensor
-    def labels(self) -> Tensor:
-        """What is where in the labelled images."""
-        return self.batch["target"]
-
-    @tensor
-    def weight(self) -> Tensor:
-        """How much each voxel of them counts."""
-        return self.batch["weight"]
 
     @tensor
     def logits(self) -> Tensor:

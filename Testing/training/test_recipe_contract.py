@@ -11,10 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from bundled import bundled
 
 from MedGANLogic import recipes
-from MedGANLogic.bundle import describe, open_bundle, rounded, save
-from MedGANLogic.catalogue import Card
 from MedGANLogic.domain import FixedWindow, Labels
 from MedGANLogic.feeds import Batches, Pool
 from MedGANLogic.images import Image
@@ -150,26 +149,7 @@ def opened(recipe, study, cases, tmp_path):
     """Return a bundle that was saved after one step and opened again, and the networks that were saved."""
     _, state = first_steps(recipe, study, cases)
     used = {name for one in recipe.passes for name in one.networks}
-    networks = {name: rounded(state.networks[name].eval()) for name in used}
-    card = Card(
-        name="toy",
-        title=recipe.title,
-        task=study.task,
-        inputs=study.inputs,
-        targets=study.targets,
-        spacing_mm=None,
-        plane=study.plane,
-        networks=describe(networks, recipe.passes),
-        passes=recipe.passes,
-        validity={},
-        training={"recipe": recipe.title, "source": recipe.source, "study": study.to_json()},
-        departures=recipe.departures,
-        measured={},
-        licence="CC0",
-        finer=study.finer_axes,
-        chance=recipe.chance,
-    )
-    return open_bundle(save(card, networks, "# Toy\n", tmp_path / "bundle")), networks
+    return bundled(recipe, state.networks, study, tmp_path), {name: state.networks[name] for name in used}
 
 
 def test_a_saved_bundle_opens_bit_equal(opened, recipe, study):

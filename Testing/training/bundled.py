@@ -18,10 +18,11 @@ def bundled(recipe, networks, study, folder):
         networks=describe(used, recipe.passes),
         passes=recipe.passes,
         validity={},
-        training={},
+        training={"recipe": recipe.title, "source": recipe.source, "study": study.to_json()},
         departures=recipe.departures,
         measured={},
         licence="CC0",
+        finer=study.finer_axes,
         chance=recipe.chance,
     )
     return open_bundle(save(card, used, "# Toy\n", folder / "bundle"))
