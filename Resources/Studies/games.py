@@ -167,7 +167,7 @@ def page(out: Path, path: Path) -> None:
         "show that losses behave and that samples come to resemble what is real; they are far too short and too small",
         "to say what a system can do. Measured on subjects that are not trained on: by MAE or 1 − Dice where pairs say",
         "what is right, else by the sliced Wasserstein distance between what the game makes and what is real (lower is",
-        "better).",
+        "better). The best step is chosen by this number: it is validation, no test.",
         "",
         "| recipe | measure | first | best | steps | alarms |",
         "|---|---|---|---|---|---|",
