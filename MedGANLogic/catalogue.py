@@ -49,8 +49,9 @@ class Card:
     """All that a bundle says of itself. ``measured`` and ``training`` are shown, never acted on.
 
     ``finer``: how many times more voxels the result has along R, A and S than the input, in the same box.
-    ``strength``: how much of the change (0 to 1) is applied unless the user says otherwise; None where that has no
-    sense. ``chance``: what a model without input begins with, by name: vectors, or volumes with their slices first.
+    ``strength``: the target is the first input, only better, and so much of the change (0 to 1) is applied unless the
+    user says otherwise; None where that has no sense. ``chance``: what a model without input begins with, by name:
+    vectors, or volumes with their slices first.
     """
 
     name: str
@@ -150,12 +151,9 @@ class Card:
             raise BundleError(
                 f"{CARD.as_posix()}: no pass writes {', '.join(sorted(expected - written)) or 'anything'}"
             )
-        if self.strength is not None and {domain.unit for domain in self.domains.values()} != {self._first_unit}:
+        units = [{domain.unit for domain in domains.values()} for domains in (self.inputs, self.targets)]
+        if self.strength is not None and (units[0] != units[1] or len(units[0]) != 1):
             raise BundleError(f"{CARD.as_posix()}: a strength needs input and target of one unit")
-
-    @property
-    def _first_unit(self) -> str:
-        return next(iter(self.domains.values())).unit
 
 
 @dataclass(frozen=True)

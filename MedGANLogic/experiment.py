@@ -315,6 +315,7 @@ def _leave_bundle(
         measured={},
         licence=str(study.about.get("licence", "not stated")),
         finer=study.finer_axes,
+        strength=study.strength,
         chance=recipe.chance,
     )
     return save(card, networks, f"# {card.title}\n\nNot measured yet: `medgan measure`.\n", experiment.folder / BUNDLE)

@@ -40,8 +40,10 @@ class Study:
     column ``class``, one of these, and in columns of numbers, each with the values that become -1 and 1.
     ``dimensions`` is 2 or 3; with 2, a network reads ``neighbours`` slices on either side of its own (2.5D where
     there are any). ``spacing_mm`` is None for each case's own spacing. ``changes`` replaces numbers of the recipe's
-    ``Settings``. ``about`` says in words what a model's card will show: ``title``, ``anatomy``, ``data``,
-    ``licence``, …; ``features`` among them names a file of weights for networks that compare images.
+    ``Settings``. ``strength`` says that the target is the first input, only better (less noise, finer), and which share
+    of the change a model applies unless its user says otherwise; None where that has no sense. ``about`` says in
+    words what a model's card will show: ``title``, ``anatomy``, ``data``, ``licence``, …; ``features`` among them
+    names a file of weights for networks that compare images.
     """
 
     inputs: Mapping[str, Domain]
@@ -56,6 +58,7 @@ class Study:
     classes: tuple[str, ...] = ()
     attributes: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     changes: Mapping[str, float] = field(default_factory=dict)
+    strength: float | None = None
     about: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -91,6 +94,8 @@ class Study:
             return "super-resolution"
         if self.made:
             return "anomaly"
+        if self.strength is not None:
+            return f"denoise-{_MODALITIES[target.modality]}"
         return f"{_MODALITIES[first.modality]}-to-{_MODALITIES[target.modality]}"
 
     @property
@@ -227,6 +232,7 @@ class Study:
             "classes": list(self.classes),
             "attributes": {name: list(limits) for name, limits in self.attributes.items()},
             "changes": dict(self.changes),
+            "strength": self.strength,
             "about": dict(self.about),
         }
 
@@ -254,12 +260,15 @@ class Study:
                     name: (float(low), float(high)) for name, (low, high) in data.get("attributes", {}).items()
                 },
                 changes=dict(data.get("changes", {})),
+                strength=data.get("strength"),
                 about=dict(data.get("about", {})),
             )
         except KeyError as error:
             raise StudyError(f"a study needs {error}") from error
         if strange := study.made.keys() - study.domains.keys():
             raise StudyError(f"made names {', '.join(sorted(strange))}: roles are {', '.join(study.domains)}")
+        if study.strength is not None and not (study.inputs and 0 <= study.strength <= 1):
+            raise StudyError(f"strength is a share from 0 to 1 of what is changed of an input: found {dict(data)}")
         if not study.targets or any(low == high for low, high in study.attributes.values()):
             raise StudyError(f"a study needs a target, and attributes with two different limits: found {dict(data)}")
         if study.dimensions not in (2, 3) or study.neighbours < 0 or study.plane not in PLANES:

@@ -89,14 +89,19 @@ def translate(
         read_as, scales[name] = to_network(name, prepare(image, seen, card.inputs[name]), card.inputs[name], card.plane)
         volumes |= read_as
     prediction = predict(card.passes, bundle.networks, volumes, chosen, progress, memory_bytes)
+    if card.strength is not None:
+        # What is improved is the image itself: only what the network changes of what it saw is added to it, so that
+        # surroundings, and what a window cuts off (metal), stay as they are.
+        role, domain = next(iter(card.inputs.items()))
+        before = _upright(first, upright, domain).voxels
+        shown_before = from_network(volumes, role, domain, seen, card.plane, upright, scales[role]).voxels
 
     def restored(role: str, target: Domain) -> Image:
         # What has no unit keeps the brightness of the image that it was made from.
         scale = next((scales[name] for name, domain in card.inputs.items() if domain == target), None)
         result = from_network(prediction.volumes, role, target, made, card.plane, upright, scale)
-        if applied < 1:
-            before = first.with_orientation(orientation).on_grid(upright, outside=target.background).voxels
-            result = replace(result, voxels=before + np.float32(applied) * (result.voxels - before))
+        if card.strength is not None:
+            result = replace(result, voxels=before + np.float32(applied) * (result.voxels - shown_before))
         result = result.without_orientation(orientation, wanted)
         # The contract of the product, checked on every run: the promised grid, a value for every voxel.
         if not result.grid.matches(wanted) or not np.isfinite(result.voxels).all():
@@ -220,9 +225,14 @@ def _refuse_beside(image: Image, first: Image) -> None:
 
 def prepare(image: Image, grid: Grid, domain: Domain) -> Image:
     """Bring an image onto a grid in R, A, S order, its surroundings and NaN set to background."""
+    return without_surroundings(_upright(image, grid, domain), domain)[0]
+
+
+def _upright(image: Image, grid: Grid, domain: Domain) -> Image:
+    """Bring an image onto a grid in R, A, S order, NaN set to background."""
     finite = np.where(np.isfinite(image.voxels), image.voxels, domain.background)
     upright = replace(image, voxels=finite).with_orientation(Orientation.nearest(image.affine))
-    return without_surroundings(upright.on_grid(grid, outside=domain.background), domain)[0]
+    return upright.on_grid(grid, outside=domain.background)
 
 
 def to_network(role: str, image: Image, domain: Domain, plane: str) -> tuple[dict[str, Volume], Scale]:

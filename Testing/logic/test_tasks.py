@@ -217,6 +217,18 @@ def test_strength_is_the_share_of_the_change(toy, ct):
     assert translate(toy("denoise"), ct, "cpu", strength=0.5).provenance["strength"] == 0.5
 
 
+def test_what_is_improved_keeps_what_the_network_does_not_see(toy, ct):
+    def improved(voxels):
+        return translate(toy("denoise"), replace(ct, voxels=voxels), "cpu", strength=1.0).image.voxels
+
+    table, metal = ct.voxels.copy(), ct.voxels.copy()
+    table[:, 0, 0] = -300
+    metal[:, 16, 16] = 9000
+    clipped = np.clip(metal, None, CT.window.high)
+    assert np.allclose(improved(table) - improved(ct.voxels), table - ct.voxels, atol=0.01)
+    assert np.allclose(improved(metal) - improved(clipped), metal - clipped, atol=0.01)
+
+
 @pytest.mark.parametrize(("task", "strength"), [("denoise", 1.5), ("denoise", -0.1), ("translate", 0.5)])
 def test_strength_without_sense_is_refused(task, strength, toy, mr, ct):
     with pytest.raises(ImageError, match="strength"):
