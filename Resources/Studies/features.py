@@ -375,6 +375,7 @@ def stored(network: SmallFeatures, path: Path) -> SmallFeatures:
 
 def main(folder: Path) -> None:
     torch.set_num_threads(1)
+    folder.mkdir(parents=True, exist_ok=True)
     tables = []
     for dimensions in SIZES:
         images = shown_images(dimensions)

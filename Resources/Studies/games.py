@@ -160,6 +160,8 @@ def train(name: str, data: Path, folder: Path) -> None:
 
 def page(out: Path, path: Path) -> None:
     """Write the page from what the runs left: no figure on it is typed."""
+    from MedGANLogic.catalogue import read
+
     lines = [
         "# Every kind of game on real images",
         "",
@@ -167,23 +169,26 @@ def page(out: Path, path: Path) -> None:
         "show that losses behave and that samples come to resemble what is real; they are far too short and too small",
         "to say what a system can do. Measured on subjects that are not trained on: by MAE or 1 − Dice where pairs say",
         "what is right, else by the sliced Wasserstein distance between what the game makes and what is real (lower is",
-        "better). The best step is chosen by this number: it is validation, no test.",
+        "better). The best step is chosen by this number: it is validation, no test. n: subjects to learn from and to",
+        "measure on; bundle: the first digits of its manifest's SHA-256.",
         "",
-        "| recipe | measure | first | best | steps | alarms |",
-        "|---|---|---|---|---|---|",
+        "| recipe | measure | first | best | n | steps | alarms | bundle |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     pictures = []
     for name, game in RUNS.items():
         log = out / name / "log.jsonl"
-        card = out / name / "bundle" / "configs" / "medgan.json"
-        if not card.exists():
+        bundle = out / name / "bundle"
+        if not bundle.exists():
             continue
         entries = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
         scores = [entry["validation"] for entry in entries if "validation" in entry]
-        alarms = sorted({alarm["name"] for entry in entries for alarm in entry.get("alarms", ())} - {"feed starved"})
-        said = json.loads(card.read_text(encoding="utf-8"))["training"]["validation"]["measure"]
-        raised = ", ".join(alarms) or "none"
-        lines.append(f"| [{name}](#{name}) | {said} | {scores[0]:.3g} | {min(scores):.3g} | {game.steps} | {raised} |")
+        alarms = sorted({alarm["name"] for entry in entries for alarm in entry.get("alarms", ())})
+        model = read(bundle)
+        best, counts = model.card.training["validation"], model.card.training["subjects"]
+        cells = [f"[{name}](#{name})", best["measure"], f"{scores[0]:.3g}", f"{best['value']:.3g}"]
+        cells += [f"{counts['train']}, {counts['validation']}", str(game.steps)]
+        lines.append(f"| {' | '.join([*cells, ', '.join(alarms) or 'none', model.sha256[:8]])} |")
         pictures += ["", f"## {name}", "", f"![{name}: losses, scores and samples](games/{name}.png)"]
     path.write_text("\n".join([*lines, *pictures, ""]), encoding="utf-8")
 
