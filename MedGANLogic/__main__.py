@@ -294,23 +294,25 @@ def _told(options: argparse.Namespace, output: Path, provenance: dict[str, Any])
 def _cohort_pack(options: argparse.Namespace) -> int:
     from MedGANLogic.align import aligned
     from MedGANLogic.bundle import open_bundle
-    from MedGANLogic.cohort import prepare
+    from MedGANLogic.cohort import PARTS, prepare
 
     study = _study(options)
     made = partial(aligned, bundle=open_bundle(catalogue.find(options.align))) if options.align else prepare
     rows = _packed(options, study, Path(options.out), made)
-    parts = {part: sum(row.part == part for row in rows) for part in ("train", "validation", "test")}
-    size = Path(options.out).stat().st_size / 2**20
-    print(f"{options.out}: {len(rows)} subjects ({', '.join(f'{n} {p}' for p, n in parts.items())}), {size:.1f} MiB")
+    parts = {part: len({row.subject for row in rows if row.part == part}) for part in PARTS}
+    size, count = Path(options.out).stat().st_size / 2**20, len({row.subject for row in rows})
+    print(f"{options.out}: {count} subjects ({', '.join(f'{n} {p}' for p, n in parts.items())}), {size:.1f} MiB")
     return 0
 
 
 def _packed(options: argparse.Namespace, study: Any, out: Path, made: Any) -> Any:
     """Pack the table of ``--cohort`` for a study, showing how far it is; return the table's rows."""
-    from MedGANLogic.cohort import pack, read_table
+    from MedGANLogic.cohort import fold, pack, read_table
 
     said = [*(["class"] if study.classes else []), *study.attributes]
     rows = read_table(Path(options.cohort), study.columns, said)
+    if tested := getattr(options, "test", None):
+        rows = fold(rows, tested)
     reporter = Reporter("packing", options)
     try:
         for done, case in enumerate(pack(rows, study, out, made), start=1):
@@ -585,6 +587,9 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--out", required=True, metavar="FILE.zip")
     one.add_argument(
         "--align", metavar="BUNDLE", help="move targets, but those of test subjects, to where it sees them"
+    )
+    one.add_argument(
+        "--test", nargs="+", metavar="SUBJECT", help="a fold: these are tested, all others train (default: column part)"
     )
     one.add_argument("--seed", type=int, help=argparse.SUPPRESS)
 

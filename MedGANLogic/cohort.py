@@ -119,6 +119,16 @@ def read_table(path: Path, roles: Sequence[str], said: Sequence[str] = ()) -> li
     return rows
 
 
+def fold(rows: Sequence[Row], tested: Sequence[str]) -> list[Row]:
+    """Return the rows with other parts: some subjects are tested, all others train.
+
+    Raises CohortError for a subject that there is not.
+    """
+    if unknown := set(tested) - {row.subject for row in rows}:
+        raise CohortError(f"no subject {', '.join(sorted(unknown))} in the table")
+    return [replace(row, part="test" if row.subject in tested else "train") for row in rows]
+
+
 def roles_of(path: Path) -> list[str]:
     """Return the columns of a cohort's table that are roles, in their order. Raises CohortError for none."""
     try:

@@ -26,7 +26,7 @@ from MedGANLogic import __version__, processes
 from MedGANLogic.bundle import Bundle, describe, rounded, save
 from MedGANLogic.catalogue import Card, Model, sha256
 from MedGANLogic.check import QUANTILES, contrast
-from MedGANLogic.cohort import Case, packed_study, unpack
+from MedGANLogic.cohort import PARTS, Case, packed_study, unpack
 from MedGANLogic.recipe import ExponentialAverage, Networks, Recipe, build
 from MedGANLogic.recipes import load
 from MedGANLogic.recorder import OnAlarm, Record
@@ -285,7 +285,7 @@ def _leave_bundle(
     used = {name for one in recipe.passes for name in one.networks}
     networks = {name: rounded(network.eval().cpu()) for name, network in state.networks.items() if name in used}
     validated = monitor.last.measure if monitor.last else "nothing"
-    counts = {part: sum(case.part == part for case in cases) for part in ("train", "validation", "test")}
+    subjects = {part: sorted({case.subject for case in cases if case.part == part}) for part in PARTS}
     card = Card(
         name=str(study.about.get("name", experiment.folder.name)),
         title=str(study.about.get("title", f"{study.task} by {recipe.title}")),
@@ -302,8 +302,8 @@ def _leave_bundle(
             "system": recipe.title,
             "source": recipe.source,
             "study": study.to_json(),
-            "subjects": counts,
-            "test_subjects": sorted(case.subject for case in cases if case.part == "test"),
+            "subjects": {part: len(names) for part, names in subjects.items()},
+            "test_subjects": subjects["test"],
             "cohort_sha256": sha256(experiment.cohort),
             "steps": pace.steps,
             "best_step": state.best_step,

@@ -96,7 +96,7 @@ def measure(
     study = Study.from_json(bundle.card.training["study"])
     rows = read_table(table, study.columns)
     tested = [row for row in rows if row.part == "test"]
-    if sorted(row.subject for row in tested) != list(bundle.card.training["test_subjects"]) or not tested:
+    if sorted({row.subject for row in tested}) != list(bundle.card.training["test_subjects"]) or not tested:
         raise MedGANError(f"{table}'s test subjects are not those that {bundle.card.name} was trained without")
     trained = [prepare(row, study) for row in rows if row.part == "train"]
     predictors: dict[str, Predictor] = {_THIS: _translator(bundle)}

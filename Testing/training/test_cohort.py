@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import SimpleITK
 
-from MedGANLogic.cohort import CohortError, Row, pack, packed_study, prepare, read_table, roles_of, unpack
+from MedGANLogic.cohort import CohortError, Row, fold, pack, packed_study, prepare, read_table, roles_of, unpack
 from MedGANLogic.domain import CT, MR
 from MedGANLogic.images import Image, Orientation, write
 from MedGANLogic.study import Study
@@ -89,6 +89,13 @@ def test_a_subject_may_lack_a_role_and_be_described(table):
     first, second = read_table(path, ROLES, ["class"])
     assert (list(first.files), first.said) == (["mr"], {"class": "t1"})
     assert (list(second.files), second.said) == (["mr", "ct"], {"class": "t2"})
+
+
+def test_a_fold_tests_some_subjects_and_trains_on_all_others(table):
+    rows = read_table(table("subject,part,mr,ct\nS1,validation,a.nii,b.nii\nS2,test,a.nii,b.nii\n"), ROLES)
+    assert [(row.subject, row.part) for row in fold(rows, ["S1"])] == [("S1", "test"), ("S2", "train")]
+    with pytest.raises(CohortError, match="no subject nobody"):
+        fold(rows, ["S1", "nobody"])
 
 
 def test_without_parts_subjects_are_dealt_out_in_their_sorted_order(table):
