@@ -5,8 +5,8 @@
 """
 
 import math
-from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import torch
@@ -230,16 +230,35 @@ def in_stages(make: Callable[[int], tuple[Networks, Phase]], count: int) -> tupl
     return {name: network for networks, _ in made for name, network in networks.items()}, tuple(p for _, p in made)
 
 
+def weighed(networks: Networks, players: Sequence[Player]) -> tuple[Networks, tuple[Player, ...]]:
+    """Leave out terms that weigh 0, players who have no other, and the networks that nobody else moves.
+
+    So a study that gives a term no weight trains what the system is without it. Raises StudyError where nobody is left.
+    """
+    heard = [replace(player, terms=tuple(term for term in player.terms if term.weight)) for player in players]
+    playing = tuple(player for player in heard if player.terms)
+    if not playing:
+        raise StudyError("every term of this system weighs 0: there is nothing to learn")
+    idle = {name for player in players for name in player.moves} - {name for one in playing for name in one.moves}
+    return {name: network for name, network in networks.items() if name not in idle}, playing
+
+
 RecipeFunction = Callable[[Study], Recipe]
 
 
 def build(recipe: RecipeFunction, study: Study) -> Recipe:
     """Make a recipe for a study; its networks' first weights follow from the study's seed alone.
 
-    Raises StudyError where the study is none for it, such as one with inputs for a system that begins with chance.
+    Raises StudyError where the study is none for it, such as one with inputs for a system that begins with chance, and
+    for settings that its networks do not take, such as a patch that cannot be halved often enough.
     """
     torch.manual_seed(study.seed)
-    made = recipe(study)
+    try:
+        made = recipe(study)
+    except StudyError:
+        raise
+    except (ValueError, RuntimeError) as error:
+        raise StudyError(f"the study's settings do not fit this system: {error}") from error
     if made.chance and study.inputs:
         raise StudyError(f"{made.title} makes images of chance: the study has the input {', '.join(study.inputs)}")
     return made

@@ -15,6 +15,7 @@ from MedGANLogic.games.growing import FadingIn, Growing
 from MedGANLogic.passes import Draw
 from MedGANLogic.recipe import ExponentialAverage, build
 from MedGANLogic.recipes import example, load
+from MedGANLogic.study import StudyError
 
 #: The toy's phases of eight steps at edge 16: edges, and whether the newest stage fades in.
 PHASES = [(4, Growing), (8, FadingIn), (8, Growing), (16, FadingIn), (16, Growing)]
@@ -163,5 +164,5 @@ def test_the_average_predicts_at_full_size(recipe):
 
 
 def test_a_patch_that_no_stage_has_is_refused(toy_study):
-    with pytest.raises(ValueError, match="stages have edges 4, 8, 16"):
+    with pytest.raises(StudyError, match="stages have edges 4, 8, 16"):
         build(load("pgan"), toy_study(2, 0, example=example("pgan"), patch=24))
