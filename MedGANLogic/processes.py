@@ -6,7 +6,7 @@ them (``--rdzv-endpoint``), and gloo or NCCL carries the gradients.
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -62,6 +62,20 @@ def average_gradients(weights: Sequence[Tensor]) -> None:
     message /= count()
     for gradient, part in zip(gradients, message.split([one.numel() for one in gradients]), strict=True):
         gradient.copy_(part.view_as(gradient))
+
+
+def jointly(function: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+    """Return a function of the images of all processes, (B, …) in the batch's order: this one's share, no gradient.
+
+    What a network remembers of the images that it was shown is then the same in all processes.
+    """
+    if count() == 1:
+        return function(images)
+    mine = images.detach().float().contiguous()
+    each = [torch.empty_like(mine) for _ in range(count())]
+    distributed.all_gather(each, mine)
+    first = number() * len(mine)
+    return function(torch.cat(each))[first : first + len(mine)].to(images.dtype)
 
 
 def wait() -> None:

@@ -2,6 +2,7 @@
 
 from torch import Tensor
 
+from MedGANLogic.processes import jointly
 from MedGANLogic.recipe import Game, tensor
 
 
@@ -76,11 +77,11 @@ class Cycle(Game):
     @tensor
     def score_pooled_a(self) -> Tensor:
         """Scores of translations from the history: what the discriminator learns from."""
-        scores: Tensor = self.network("discriminator_a")(self.network("pool_a")(self.fake_a))
+        scores: Tensor = self.network("discriminator_a")(jointly(self.network("pool_a"), self.fake_a))
         return scores
 
     @tensor
     def score_pooled_b(self) -> Tensor:
         """Scores of translations from the history: what the discriminator learns from."""
-        scores: Tensor = self.network("discriminator_b")(self.network("pool_b")(self.fake_b))
+        scores: Tensor = self.network("discriminator_b")(jointly(self.network("pool_b"), self.fake_b))
         return scores

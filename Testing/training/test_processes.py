@@ -39,10 +39,39 @@ def test_two_processes_end_with_the_weights_of_one(packed, tmp_path):
         for key, value in network.items():
             # What one process repeats bit by bit, two repeat but for the order in which they add.
             assert torch.equal(value, other[name][key])
-            if name.startswith("pool"):
-                continue
             assert torch.allclose(together[name][key], value, rtol=1e-3, atol=2e-5), (name, key)
     assert (tmp_path / "two" / "bundle" / "manifest.json").exists()
+
+
+SHOWN = """
+import torch
+from MedGANLogic import processes
+from MedGANLogic.parts.image_pool import ImagePool
+
+pool, answers = ImagePool(3), []
+with processes.joined(torch.device("cpu")):
+    mine = list(processes.share(4))
+    for batch in torch.arange(40.0).reshape(10, 4, 1, 1):
+        answers += processes.jointly(pool, batch[mine]).flatten().tolist()
+    print(processes.number(), *map(int, answers), "|", *map(int, pool.history.flatten().tolist()), flush=True)
+"""
+
+
+def test_processes_share_one_history_of_images(tmp_path):
+    script = tmp_path / "shown.py"
+    script.write_text(SHOWN, encoding="utf-8")
+
+    def shown(*launcher):
+        command = [sys.executable, *launcher, str(script)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=True)
+        lines = sorted(line.split(maxsplit=1)[1].split(" | ") for line in done.stdout.splitlines())
+        return [([int(n) for n in answers.split()], history) for answers, history in lines]
+
+    ((alone, history),) = shown()
+    together = shown("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+    assert [held for _, held in together] == [history, history]
+    halves = [[n for place, n in enumerate(alone) if place % 4 // 2 == half] for half in (0, 1)]
+    assert sorted(answers for answers, _ in together) == sorted(halves)
 
 
 def test_a_table_is_packed_before_several_processes_read_it(toy_table, tmp_path, monkeypatch, capsys):
