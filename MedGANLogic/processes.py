@@ -28,6 +28,8 @@ def joined(device: torch.device) -> Iterator[None]:
     distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
         yield
+        # Who parts while another still works takes that one down.
+        distributed.barrier()
     finally:
         distributed.destroy_process_group()
 
