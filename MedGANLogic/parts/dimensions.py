@@ -1,6 +1,6 @@
 """Layers by number of spatial dimensions, so that no part is written twice for 2D and 3D."""
 
-from torch import nn
+from torch import Tensor, nn
 
 CONVOLUTION: dict[int, type[nn.Conv2d] | type[nn.Conv3d]] = {2: nn.Conv2d, 3: nn.Conv3d}
 TRANSPOSED: dict[int, type[nn.ConvTranspose2d] | type[nn.ConvTranspose3d]] = {
@@ -8,12 +8,32 @@ TRANSPOSED: dict[int, type[nn.ConvTranspose2d] | type[nn.ConvTranspose3d]] = {
     3: nn.ConvTranspose3d,
 }
 BATCH_NORM: dict[int, type[nn.BatchNorm2d] | type[nn.BatchNorm3d]] = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
-INSTANCE_NORM: dict[int, type[nn.InstanceNorm2d] | type[nn.InstanceNorm3d]] = {
-    2: nn.InstanceNorm2d,
-    3: nn.InstanceNorm3d,
-}
 MAX_POOL: dict[int, type[nn.MaxPool2d] | type[nn.MaxPool3d]] = {2: nn.MaxPool2d, 3: nn.MaxPool3d}
 AVERAGE_POOL: dict[int, type[nn.AvgPool2d] | type[nn.AvgPool3d]] = {2: nn.AvgPool2d, 3: nn.AvgPool3d}
+
+
+class _ContiguousGradient(nn.Module):
+    """A norm whose gradient comes back in the plain layout.
+
+    On a CPU torch's instance norm has a wrong gradient for a batch of one where that is channels last (torch 2.13).
+    """
+
+    def forward(self, image: Tensor) -> Tensor:
+        normed: Tensor = super().forward(image)
+        if normed.requires_grad:
+            normed.register_hook(Tensor.contiguous)
+        return normed
+
+
+class InstanceNorm2d(_ContiguousGradient, nn.InstanceNorm2d):
+    """torch's, with the right gradient."""
+
+
+class InstanceNorm3d(_ContiguousGradient, nn.InstanceNorm3d):
+    """torch's, with the right gradient."""
+
+
+INSTANCE_NORM: dict[int, type[nn.InstanceNorm2d] | type[nn.InstanceNorm3d]] = {2: InstanceNorm2d, 3: InstanceNorm3d}
 
 
 def initialise(network: nn.Module, deviation: float = 0.02) -> None:
