@@ -298,20 +298,23 @@ def _cohort_pack(options: argparse.Namespace) -> int:
 
     study = _study(options)
     made = partial(aligned, bundle=open_bundle(catalogue.find(options.align))) if options.align else prepare
-    rows = _packed(options, study, Path(options.out), made)
+    rows = _packed(options, study, Path(options.out), made, options.test)
     parts = {part: len({row.subject for row in rows if row.part == part}) for part in PARTS}
     size, count = Path(options.out).stat().st_size / 2**20, len({row.subject for row in rows})
     print(f"{options.out}: {count} subjects ({', '.join(f'{n} {p}' for p, n in parts.items())}), {size:.1f} MiB")
     return 0
 
 
-def _packed(options: argparse.Namespace, study: Any, out: Path, made: Any) -> Any:
-    """Pack the table of ``--cohort`` for a study, showing how far it is; return the table's rows."""
+def _packed(options: argparse.Namespace, study: Any, out: Path, made: Any, tested: Sequence[str] = ()) -> Any:
+    """Pack the table of ``--cohort`` for a study, showing how far it is; return the table's rows.
+
+    ``tested`` are the subjects of a fold, none for the parts of the table.
+    """
     from MedGANLogic.cohort import fold, pack, read_table
 
     said = [*(["class"] if study.classes else []), *study.attributes]
     rows = read_table(Path(options.cohort), study.columns, said)
-    if tested := getattr(options, "test", None):
+    if tested:
         rows = fold(rows, tested)
     reporter = Reporter("packing", options)
     try:
@@ -589,7 +592,11 @@ def _parser() -> argparse.ArgumentParser:
         "--align", metavar="BUNDLE", help="move targets, but those of test subjects, to where it sees them"
     )
     one.add_argument(
-        "--test", nargs="+", metavar="SUBJECT", help="a fold: these are tested, all others train (default: column part)"
+        "--test",
+        nargs="+",
+        default=(),
+        metavar="SUBJECT",
+        help="a fold: these are tested, all others train (default: column part)",
     )
     one.add_argument("--seed", type=int, help=argparse.SUPPRESS)
 

@@ -29,7 +29,7 @@ def joined(device: torch.device) -> Iterator[None]:
     try:
         yield
         # Who parts while another still works takes that one down.
-        distributed.barrier()
+        wait()
     finally:
         distributed.destroy_process_group()
 

@@ -33,10 +33,10 @@ class ImagePool(nn.Module):
 
     def _exchanged(self, image: Tensor) -> Tensor:
         self.seen += 1
-        rng = np.random.default_rng(int(self.seen))
         if len(self.history) < self.size:
             self.history = torch.cat([self.history.reshape(-1, *image.shape), image[None]])
             return image
+        rng = np.random.default_rng(int(self.seen))
         if rng.random() < 0.5:
             return image
         place = int(rng.integers(self.size))
