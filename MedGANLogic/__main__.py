@@ -458,14 +458,64 @@ def _evaluate(options: argparse.Namespace) -> int:
 
 def _phantom(options: argparse.Namespace) -> int:
     from MedGANLogic.images import write
-    from MedGANLogic.phantom import thigh
+    from MedGANLogic.phantom import head, inserts, thigh
 
-    made = thigh(options.seed)
-    write(made.mr, options.output)
-    if options.ct:
-        write(made.ct, options.ct)
+    if options.anatomy == "inserts":
+        if options.ct or options.pet:
+            raise MedGANError("the inserts are for CT, which is OUTPUT: leave --ct and --pet out")
+        measured = inserts(options.seed)
+        write(measured.ct, options.output)
+        print(json.dumps(measured.to_json(), indent=2))
+    else:
+        made = {"thigh": thigh, "head": head}[options.anatomy](options.seed)
+        for image, file in ((made.mr, options.output), (made.ct, options.ct), (made.pet, options.pet)):
+            if file:
+                write(image, file)
     _event(options, event="result", output=str(options.output))
     return 0
+
+
+def _simulate_low_dose(options: argparse.Namespace) -> int:
+    from MedGANLogic.parts.operators.low_dose import Scanner
+    from MedGANLogic.parts.operators.projection import KERNELS, Beam, FanBeam, Parallel
+    from MedGANLogic.simulation import kernel_of, low_dose, simulated_file
+
+    beams: dict[str, type[Beam]] = {"fan": FanBeam, "parallel": Parallel}
+    reporter = Reporter("simulating", options)
+
+    def simulate(image: Any) -> Any:
+        kernel = kernel_of(image) if options.kernel == "scan" else KERNELS[options.kernel]
+        scanner = Scanner(beams[options.geometry], kernel, options.electronic, options.bow_tie, options.modulation)
+        return low_dose(image, options.dose, options.seed, scanner, options.photons, reporter)
+
+    try:
+        provenance = simulated_file(options.input, options.output, options.input_unit or "HU", simulate)
+    finally:
+        reporter.close()
+    if noise := provenance["scan_noise_hu"]:
+        patches, photons = provenance["patches"], provenance["photons"]
+        told = f"{noise:.1f} HU of noise in {patches} patches of soft tissue: {photons:,.0f} photons a ray"
+        print(told, file=sys.stderr)
+    _told(options, Path(options.output), provenance)
+    if options.json:
+        print(json.dumps(provenance, indent=2))
+    return 0
+
+
+def _dose(text: str) -> float | tuple[float, float]:
+    """Read a share of the dose, or two with a dash between."""
+    low, dash, high = text.partition("-")
+    try:
+        return (float(low), float(high)) if dash else float(low)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no share like 0.25, nor two like 0.05-0.5") from None
+
+
+def _photons(text: str) -> float | None:
+    try:
+        return None if text == "auto" else float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither auto nor a number") from None
 
 
 def _demo(options: argparse.Namespace) -> int:
@@ -643,11 +693,56 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--mask", metavar="FILE", help="count only where it is above zero")
     as_json(one)
 
-    one = verb("phantom", _phantom, "make a digital thigh: an MR, and the CT of the same thigh")
-    one.add_argument("output", metavar="OUTPUT", help="the MR: .nii.gz, .nii, .nrrd, .mha")
-    one.add_argument("--ct", metavar="FILE", help="the CT on the same grid")
-    one.add_argument("--seed", type=int, default=0, metavar="N", help="another seed, another thigh")
+    one = verb("phantom", _phantom, "make a digital thigh or head, seen by MR, CT and PET, or inserts to measure CT by")
+    one.add_argument("output", metavar="OUTPUT", help="the MR, or the inserts' CT: .nii.gz, .nii, .nrrd, .mha")
+    one.add_argument(
+        "--anatomy",
+        choices=("thigh", "head", "inserts"),
+        default="thigh",
+        help="what is made (default: thigh); where inserts lie is printed as JSON",
+    )
+    one.add_argument("--ct", metavar="FILE", help="the CT (HU) on the same grid")
+    one.add_argument("--pet", metavar="FILE", help="the FDG PET (SUV) on the same grid")
+    one.add_argument("--seed", type=int, default=0, metavar="N", help="another seed, another person; other noise")
     one.add_argument("--events", metavar="FILE", help="append the result as a line of JSON")
+
+    simulate = verbs.add_parser("simulate", help="make a poorer scan of a scan", description="make a poorer scan")
+    inner = simulate.add_subparsers(metavar="VERB", required=True)
+    one = inner.add_parser("low-dose", help="a CT as if scanned with a share of its dose")
+    one.set_defaults(run=_simulate_low_dose)
+    one.add_argument("input", metavar="INPUT", help="a CT: NIfTI, NRRD, MHA or a DICOM series' folder")
+    one.add_argument("output", metavar="OUTPUT", help="a file (.nii.gz, .nii, .nrrd, .mha)")
+    one.add_argument(
+        "--dose", required=True, type=_dose, metavar="F[-F]", help="0.25, or 0.05-0.5: every slice draws its own"
+    )
+    one.add_argument(
+        "--photons",
+        type=_photons,
+        metavar="N",
+        help="a ray, at full dose; auto (default): as many as explain the noise that the scan has",
+    )
+    one.add_argument("--electronic", type=float, default=3.0, metavar="N", help="a detector's own noise, in counts (3)")
+    one.add_argument(
+        "--kernel",
+        default="standard",
+        choices=("standard", "soft", "sharp", "ramp", "scan"),
+        help="of the added noise; scan: as fine as the scan's own",
+    )
+    one.add_argument("--geometry", default="fan", choices=("fan", "parallel"))
+    one.add_argument(
+        "--bow-tie", action="store_const", const=120.0, default=0.0, help="behind a filter, 120 mm of water at its rim"
+    )
+    one.add_argument(
+        "--modulation",
+        action="store_const",
+        const=0.5,
+        default=0.0,
+        help="the tube's current follows the square root of the attenuation",
+    )
+    one.add_argument("--seed", type=int, default=0, metavar="N", help="another seed, other noise")
+    unit(one)
+    one.add_argument("--events", metavar="FILE", help="append progress and result as lines of JSON")
+    as_json(one)
 
     one = verb("demo", _demo, "translate a digital thigh, or your own file, and show the result as a picture")
     one.add_argument("--input", metavar="FILE", help="your own image instead of the phantom")

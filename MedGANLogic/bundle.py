@@ -37,10 +37,13 @@ from MedGANLogic.catalogue import (
 )
 from MedGANLogic.parts.discriminators.dcgan import DCGANDiscriminator
 from MedGANLogic.parts.generators.dcgan import DCGANGenerator
+from MedGANLogic.parts.generators.denoising_cnn import PlainCNN, ValidResidualCNN
 from MedGANLogic.parts.generators.dual_resolution import DualResolutionCNN
 from MedGANLogic.parts.generators.fcn import FCN4s, MultiLevelFCN
+from MedGANLogic.parts.generators.norm_free_unet import ResidualUNet
 from MedGANLogic.parts.generators.plain_unet import PlainUNet
 from MedGANLogic.parts.generators.progressive import ProgressiveGenerator
+from MedGANLogic.parts.generators.red_cnn import ResidualEncoderDecoder
 from MedGANLogic.parts.generators.residual import ResidualTranslator
 from MedGANLogic.parts.generators.segmentor import SummedUNet
 from MedGANLogic.parts.generators.strided_unet import StridedUNet
@@ -63,14 +66,18 @@ NETWORKS: Mapping[str, type[Network]] = {
         DualResolutionCNN,
         FCN4s,
         MultiLevelFCN,
+        PlainCNN,
         PlainUNet,
         ProgressiveGenerator,
+        ResidualEncoderDecoder,
         ResidualTranslator,
+        ResidualUNet,
         SummedUNet,
         StridedUNet,
         SubpixelResNet,
         UpsamplingDecoder,
         ValidCNN,
+        ValidResidualCNN,
     )
 }
 

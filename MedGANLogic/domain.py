@@ -223,7 +223,17 @@ class Domain:
 #: The default domain of a role in a cohort's table, by the name of its column.
 MR = Domain("MR", "none", PercentileWindow(), 0.0)
 CT = Domain("CT", "HU", FixedWindow(-1024.0, 3071.0, body_above=-300.0), -1000.0)
+#: CT for what works on noise: water is 0 for a network, and values near it are told apart best.
+CT_NEAR_WATER = Domain("CT", "HU", FixedWindow(-1024.0, 1024.0, body_above=-300.0), -1000.0)
 PET = Domain("PT", "SUV", FixedWindow(0.0, 20.0, body_above=0.1), 0.0)
 #: How unlike an image is to what a model knows, as a share of the window.
 UNLIKENESS = Domain("OT", "none", FixedWindow(0.0, 1.0, body_above=0.0), 0.0)
-DOMAINS: Mapping[str, Domain] = {"mr": MR, "ct": CT, "pet": PET, "anomaly": UNLIKENESS, "score": UNLIKENESS}
+DOMAINS: Mapping[str, Domain] = {
+    "mr": MR,
+    "ct": CT,
+    "pet": PET,
+    "low": CT_NEAR_WATER,
+    "full": CT_NEAR_WATER,
+    "anomaly": UNLIKENESS,
+    "score": UNLIKENESS,
+}

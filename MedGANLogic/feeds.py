@@ -30,6 +30,9 @@ class Augmentation:
     any angle and stretched along either axis of the slice by up to ``stretch`` (a share); it interpolates, so the
     others stay as they are. ``narrowed`` is the share of patches that show only a part, at least four tenths of each
     edge, as if the field of view ended there: what a network knows of bone from its surroundings must not be all.
+    ``eased``: where a study says that its target is its first input, only better (``strength``), that input is moved
+    towards it by a share drawn up to this: a simulated dose stands for all higher ones too, whose noise is the same,
+    only less.
     """
 
     mirror: bool = True
@@ -38,6 +41,7 @@ class Augmentation:
     bent: float = 0.0
     stretch: float = 0.12
     narrowed: float = 0.0
+    eased: float = 0.0
 
 
 class Pool:
@@ -230,14 +234,18 @@ class _Cut:
         return sorted(self.study.whole_volume("", 1).offsets, reverse=self.chance.stack_turned)
 
     def _one(self, role: str, offset: int) -> NDArray[np.float32]:
-        case, source = self.pool.cases[self.index], self.study.source(role)
+        source = self.study.source(role)
         domain, scale = self.study.domains[source], self.pool.scales[self.index][source]
-        stored = self._window(self.pool.volumes[self.index][source], offset, case.stored(source, domain.background))
-        values = case.in_unit(source, stored)
-        made = self.study.made.get(role)
-        if isinstance(made, Degraded):
-            values = made.apply(values, self.study.dimensions)
+        values = self._values(role, offset)
+        if self.chance.eased and role == self.study.improved:
+            values = values + self.chance.eased * (self._values(next(iter(self.study.targets)), offset) - values)
         return self.chance.shaded(role, self.study, domain.window.shown(values, scale))
+
+    def _values(self, role: str, offset: int) -> Array:
+        case, source, made = self.pool.cases[self.index], self.study.source(role), self.study.made.get(role)
+        outside = case.stored(source, self.study.domains[source].background)
+        values = case.in_unit(source, self._window(self.pool.volumes[self.index][source], offset, outside))
+        return made.apply(values, self.study.dimensions) if isinstance(made, Degraded) else values
 
     def weight(self) -> NDArray[np.float32]:
         """Return how much each voxel counts, as one channel."""
@@ -277,6 +285,7 @@ class _Chance:
         self.is_narrowed = bool(rng.random() < augmentation.narrowed)
         self.view = [((1 - edge) * place, edge) for edge, place in rng.uniform([0.4, 0], [1, 1], (2, 2))]
         self.gamma, self.gain = (float(factor) for factor in np.exp(rng.normal(0.0, augmentation.contrast, 2)))
+        self.eased = np.float32(rng.uniform(0, augmentation.eased))
 
     def placed(self, patch: Array) -> Array:
         return np.rot90(np.flip(patch, tuple(self.mirrored)), self.turns, axes=(1, 2))

@@ -4,11 +4,11 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from MedGANLogic.chance import Condition
 from MedGANLogic.degradation import Averaged, Degraded, Made, Predicted
-from MedGANLogic.domain import CT, DOMAINS, MR, PET, UNLIKENESS, Domain, FixedWindow, Label, Labels
+from MedGANLogic.domain import CT, CT_NEAR_WATER, DOMAINS, MR, PET, UNLIKENESS, Domain, FixedWindow, Label, Labels
 from MedGANLogic.errors import MedGANError
 from MedGANLogic.passes import PLANES, Pass
 
@@ -27,6 +27,21 @@ class Settings:
     batch: int
     steps: int
     rate: float
+
+
+@dataclass(frozen=True)
+class WeighedSettings(Settings):
+    """``Settings`` of a system that holds an image to its target voxel by voxel and by an adversary.
+
+    ``pixel`` and ``adversarial`` are the weights of the two; 0 leaves one out (``recipe.weighed``).
+    """
+
+    pixel: float
+    adversarial: float
+
+
+#: A recipe's settings, of whichever kind.
+SomeSettings = TypeVar("SomeSettings", bound=Settings)
 
 
 @dataclass(frozen=True)
@@ -97,6 +112,11 @@ class Study:
         if self.strength is not None:
             return f"denoise-{_MODALITIES[target.modality]}"
         return f"{_MODALITIES[first.modality]}-to-{_MODALITIES[target.modality]}"
+
+    @property
+    def improved(self) -> str | None:
+        """The input that the first target is a better version of, where the study says so."""
+        return next(iter(self.inputs)) if self.strength is not None else None
 
     @property
     def finer(self) -> int:
@@ -190,6 +210,19 @@ class Study:
             )
         return self.whole_volume("", 1).reads[0], first
 
+    @property
+    def corrected(self) -> "Study":
+        """This study, for systems that add to what they read.
+
+        Raises StudyError unless every target has an input of its domain, in the same order.
+        """
+        if list(self.inputs.values()) != list(self.targets.values()):
+            raise StudyError(
+                "this system corrects what it reads: the study needs an input for every target, of the same domain and "
+                f"in the same order (found {', '.join(self.inputs) or 'no input'} and {', '.join(self.targets)})"
+            )
+        return self
+
     def window_in(self, unit: str) -> FixedWindow:
         """Return the first target's window. Raises StudyError where it is none in this unit."""
         role, domain = next(iter(self.targets.items()))
@@ -201,14 +234,14 @@ class Study:
         """Shape of a patch of the given edge in this study's number of dimensions."""
         return (size,) * self.dimensions
 
-    def adapted(self, published: Settings) -> Settings:
+    def adapted(self, published: SomeSettings) -> SomeSettings:
         """Return the paper's settings with this study's changes. Raises StudyError for a name that is no setting."""
         numbers = asdict(published)
         for name, value in self.changes.items():
             if name not in numbers:
                 raise StudyError(f"{name!r} is no setting of a recipe: there are {', '.join(numbers)}")
             numbers[name] = type(numbers[name])(value)
-        return Settings(**numbers)
+        return replace(published, **numbers)
 
     def departures(self, published: Settings) -> tuple[str, ...]:
         """Say every setting in which this study departs from the paper."""
@@ -241,7 +274,8 @@ class Study:
         """Make a study from plain data.
 
         ``inputs`` and ``targets`` are either lists of roles with a default domain (``mr``, ``ct``, ``pet``) or tables
-        of role → domain. Everything else may be left out. Raises StudyError for what is unknown or missing.
+        of role → domain or the name of a default one. Everything else may be left out. Raises StudyError for what is
+        unknown or missing.
         """
         known = set(Study.__dataclass_fields__)
         if unknown := set(data) - known:
@@ -293,12 +327,16 @@ _PLAIN_FIELDS: Mapping[str, type] = {"dimensions": int, "neighbours": int, "plan
 
 
 def _roles(data: Any) -> dict[str, Domain]:
-    if isinstance(data, Mapping):
-        return {str(role): Domain.from_json(domain) for role, domain in data.items()}
-    for role in data:
-        if role not in DOMAINS:
-            raise StudyError(f"role {role!r} has no default domain: name it {', '.join(DOMAINS)} or give its domain")
-    return {role: DOMAINS[role] for role in data}
+    named = data if isinstance(data, Mapping) else {role: role for role in data}
+    for role, domain in named.items():
+        if isinstance(domain, str) and domain not in DOMAINS:
+            raise StudyError(
+                f"role {role!r} has no default domain ({', '.join(DOMAINS)}): give it one of these, or its own"
+            )
+    return {
+        str(role): DOMAINS[domain] if isinstance(domain, str) else Domain.from_json(domain)
+        for role, domain in named.items()
+    }
 
 
 _LESION = Domain("SEG", "label", Labels((Label(1, "lesion", (230, 110, 60), "52988006"),)), 0.0)
@@ -306,6 +344,7 @@ _TISSUES = Labels((Label(1, "normal-appearing white matter", (245, 245, 245)), L
 
 #: What a study looks like that a recipe is for; a recipe names one of these as its ``EXAMPLE``.
 TRANSLATION = Study({"mr": MR}, {"ct": CT})
+DENOISING = Study({"low": CT_NEAR_WATER}, {"full": CT_NEAR_WATER}, strength=1.0)
 GENERATION = Study({}, {"mr": MR}, neighbours=0)
 CLASSES = replace(GENERATION, classes=("t1", "t2"))
 SEGMENTATION = Study({"mr": MR}, {"lesion": _LESION})

@@ -1,13 +1,16 @@
 """What a network must beat: predictors that need no network."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from MedGANLogic.cohort import Case
-from MedGANLogic.domain import Domain
+from MedGANLogic.domain import CT, Array, Domain
+from MedGANLogic.errors import MedGANError
+from MedGANLogic.evaluation.metrics import TISSUES, fine_detail
 from MedGANLogic.images import Image, Orientation, without_surroundings
 from MedGANLogic.study import Study
 
@@ -53,3 +56,80 @@ class LookUp:
 
 def _level(scaled: NDArray[np.float32], steps: int) -> NDArray[np.int64]:
     return np.clip((scaled + 1) / 2 * steps, 0, steps - 1).astype(np.int64)
+
+
+#: One slice (H, W) in HU, how much noise it has in HU, and how strongly to smooth for that noise; the smoothed slice.
+Smoothing = Callable[[NDArray[np.float64], float, float], NDArray[np.float64]]
+
+#: Slices of each training case on which a smoothing is tuned, spread over it.
+_TUNED_ON = 3
+#: Factors that are tried on the noise, a quarter of an octave apart [assumed].
+_FACTORS = tuple(float(factor) for factor in 2.0 ** np.arange(-3, 3.25, 0.25))
+
+
+@dataclass(frozen=True)
+class Smoother:
+    """A denoiser without a network: a smoothing of every axial slice, as strong as the image's own noise asks for.
+
+    The noise is measured in the image's soft tissue; ``factor`` is how much smoothing goes with it.
+    """
+
+    smoothing: Smoothing
+    factor: float
+
+    @staticmethod
+    def fit(smoothing: Smoothing, study: Study, cases: Iterable[Case]) -> "Smoother":
+        """Choose the factor with the lowest mean squared error in the body over training cases, each case the same."""
+        role, wanted = next(iter(study.inputs)), next(iter(study.targets))
+        errors = np.zeros(len(_FACTORS))
+        for case in cases:
+            given, truth = (case.in_unit(name, case.volumes[name]).astype(np.float64) for name in (role, wanted))
+            noise = _noise(given)
+            inside = case.valid & case.body
+            for k in np.linspace(0, given.shape[2] - 1, _TUNED_ON + 2).astype(int)[1:-1]:
+                mask = inside[..., k]
+                if mask.any():
+                    smoothed = (smoothing(given[..., k], noise, factor) for factor in _FACTORS)
+                    errors += [float(((one - truth[..., k])[mask] ** 2).mean()) for one in smoothed]
+        return Smoother(smoothing, _FACTORS[int(errors.argmin())])
+
+    def predict(self, image: Image) -> Image:
+        """Return the image, each of its axial slices smoothed."""
+        orientation = Orientation.nearest(image.affine)
+        upright = image.with_orientation(orientation)
+        voxels = upright.voxels[0].astype(np.float64)
+        noise = _noise(voxels)
+        slices = [self.smoothing(voxels[..., k], noise, self.factor) for k in range(voxels.shape[2])]
+        answer = replace(upright, voxels=np.stack(slices, axis=-1)[None].astype(np.float32))
+        return answer.without_orientation(orientation, image.grid)
+
+
+def total_variation(slice_: NDArray[np.float64], noise: float, factor: float) -> NDArray[np.float64]:
+    """Smooth a slice by total variation (Chambolle 2004, doi:10.1023/B:JMIV.0000011325.36760.1e), by scikit-image."""
+    smoothed: NDArray[np.float64] = _restoration().denoise_tv_chambolle(slice_, weight=factor * noise)
+    return smoothed
+
+
+def non_local_means(slice_: NDArray[np.float64], noise: float, factor: float) -> NDArray[np.float64]:
+    """Smooth a slice by non-local means (Buades 2005, doi:10.1109/CVPR.2005.38), by scikit-image: 5² in 13²."""
+    strength = factor * noise
+    smoothed: NDArray[np.float64] = _restoration().denoise_nl_means(
+        slice_, patch_size=5, patch_distance=6, h=strength, fast_mode=True
+    )
+    return smoothed
+
+
+def _restoration() -> Any:
+    try:
+        from skimage import restoration
+    except ImportError as error:
+        raise MedGANError("the baselines of denoising need scikit-image: pip install 'medgan[baselines]'") from error
+    return restoration
+
+
+def _noise(voxels: Array) -> float:
+    """Return the noise of a CT (I, J, K) in its soft tissue in HU; anywhere in its body where it has none."""
+    soft = next(tissue for tissue in TISSUES if tissue.name == "soft tissue")
+    inside = CT.window.body(voxels)
+    found = soft.within(voxels, inside)
+    return fine_detail(voxels, found if found.any() else inside)

@@ -40,12 +40,15 @@ class Tissue:
         return np.asarray(mask & (reference_hu >= self.low_hu) & (reference_hu < self.high_hu))
 
 
-#: Tissue by the HU of the reference. Between the classes lie voxels of mixed tissue: they count in none. Lung and gas
-#: cannot be told apart by HU, so both are air.
+SOFT_TISSUE = Tissue("soft tissue", -30.0, 150.0)
+
+#: Tissue by the HU of the reference. Between the classes lie voxels of mixed tissue: they count in none. Gas is air, in
+#: airways too; the lung's vessels and walls are not lung.
 TISSUES = (
-    Tissue("air, lung", -math.inf, -300.0),
+    Tissue("air", -math.inf, -950.0),
+    Tissue("lung", -950.0, -700.0),
     Tissue("fat", -150.0, -30.0),
-    Tissue("soft tissue", -30.0, 150.0),
+    SOFT_TISSUE,
     Tissue("bone", 250.0, math.inf),
 )
 

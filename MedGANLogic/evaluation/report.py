@@ -15,13 +15,24 @@ from MedGANLogic.domain import MR, PET, Array
 from MedGANLogic.evaluation import metrics
 from MedGANLogic.evaluation.body import BODY_ABOVE_HU, body_mask
 from MedGANLogic.evaluation.metrics import Mask, Undefined
-from MedGANLogic.images import Grid, Image, ImageError
+from MedGANLogic.evaluation.noise import flat_patches, noise_power, noise_power_distance
+from MedGANLogic.evaluation.resolution import RISE_HU, edge_width, strong_edges
+from MedGANLogic.images import Grid, Image, ImageError, Orientation
 
 #: PSNR and SSIM of CT are over this range, whatever the image holds: twelve bits from -1024 HU, as in SynthRAD 2025.
 CT_RANGE_HU = (-1024.0, 3071.0)
 
-#: The region of a row that is over the whole mask.
+#: The windows that papers on low-dose CT show, and count PSNR and SSIM in: of the abdomen (RED-CNN's released code),
+#: and of the chest (ldct-benchmark, arXiv:2401.04661: centre -600, width 1500). Values are clipped to them.
+WINDOWS_HU: Mapping[str, tuple[float, float]] = {
+    "soft-tissue window": (-160.0, 240.0),
+    "lung window": (-1350.0, 150.0),
+}
+
+#: The region of a row that is over the whole mask, of noise, and of sharpness.
 WHOLE = "mask"
+FLAT = "flat soft tissue"
+EDGES = "edges"
 
 
 #: Every metric that a report may hold, in a table's order, with a number that grows as its value gets worse.
@@ -35,10 +46,25 @@ METRICS: Mapping[str, Callable[[float], float]] = {
     "Dice": operator.neg,
     "HD95": operator.pos,
     "ASSD": operator.pos,
+    "NPS distance": operator.pos,
+    "noise SD": operator.pos,
+    "noise SD of reference": operator.pos,
+    "noise frequency": operator.neg,
+    "noise frequency of reference": operator.neg,
+    "edge width": operator.pos,
+    "edge width of reference": operator.pos,
 }
 
 #: How a value of each unit is printed. Text keeps to characters of Windows' Western code page, for its terminals.
-FORMATS: Mapping[str, str] = {"HU": ".1f", "SUV": ".3f", "a.u.": ".4g", "dB": ".2f", "mm": ".2f", "": ".3f"}
+FORMATS: Mapping[str, str] = {
+    "HU": ".1f",
+    "SUV": ".3f",
+    "a.u.": ".4g",
+    "dB": ".2f",
+    "mm": ".2f",
+    "1/mm": ".3f",
+    "": ".3f",
+}
 
 
 @dataclass(frozen=True)
@@ -161,8 +187,9 @@ class Summary:
 def compare(reference: Image, prediction: Image, mask: Image | None = None) -> Report:
     """Measure a prediction against its reference, both (1, I, J, K) on one grid and in one unit.
 
-    By the unit: HU gives error metrics, PSNR and SSIM over -1024 … 3071 HU, and errors per tissue class; SUV and images
-    without unit give the same without tissues, over the reference's own range in the mask; labels give Dice, HD95 and
+    By the unit: HU gives error metrics, PSNR and SSIM over -1024 … 3071 HU and in two windows, errors per tissue class,
+    and noise and sharpness in axial slices where the reference has flat soft tissue and strong edges; SUV and images
+    without unit give the errors, PSNR and SSIM over the reference's own range in the mask; labels give Dice, HD95 and
     ASSD per label. ``mask`` is an image whose voxels above zero count; without one, HU uses the reference's body, SUV
     and images without unit what exceeds their domain's background, and labels the whole volume. Raises ImageError for
     different grids or units, several channels, values that are not finite and an empty mask.
@@ -176,11 +203,16 @@ def compare(reference: Image, prediction: Image, mask: Image | None = None) -> R
         note = "HD95 and ASSD: between surface voxels' centres; the volume's edge is no surface."
         return Report("label", mask_in_words, (note,), rows)
     true, predicted = reference.voxels[0], prediction.voxels[0]
-    tissues: tuple[str, ...] = ()
+    of_ct: tuple[str, ...] = ()
     if reference.unit == "HU":
         low, high = CT_RANGE_HU
-        rows = (*_error_rows(true, predicted, inside, (low, high), "HU"), *_tissue_rows(true, predicted, inside))
-        origin, tissues = "fixed", (_tissues_in_words(),)
+        rows = (
+            *_error_rows(true, predicted, inside, (low, high), "HU"),
+            *_window_rows(true, predicted, inside),
+            *_tissue_rows(true, predicted, inside),
+            *_appearance_rows(reference, prediction, inside),
+        )
+        origin, of_ct = "fixed", _ct_in_words()
     else:
         low, high = float(true[inside].min()), float(true[inside].max())
         rows = _error_rows(true, predicted, inside, (low, high), "SUV" if reference.unit == "SUV" else "a.u.")
@@ -189,7 +221,7 @@ def compare(reference: Image, prediction: Image, mask: Image | None = None) -> R
         "bias is prediction minus reference.",
         f"PSNR and SSIM: range {low:.4g} … {high:.4g}, {origin}; nothing is clipped.",
         "SSIM: 3-D Gaussian window of 11 voxels, mean over the mask, both images set to the range's low end outside.",
-        *tissues,
+        *of_ct,
     )
     return Report(reference.unit, mask_in_words, notes, rows)
 
@@ -270,7 +302,10 @@ def _mask(reference: Image, given: Image | None) -> tuple[Mask, str]:
 
 
 def _row(metric: str, region: str, unit: str, voxels: Mask, measure: Callable[[], float]) -> Row:
-    count = int(np.count_nonzero(voxels))
+    return _counted_row(metric, unit, measure, region, int(np.count_nonzero(voxels)))
+
+
+def _counted_row(metric: str, unit: str, measure: Callable[[], float], region: str, count: int) -> Row:
     try:
         return Row(metric, region, measure(), unit, count)
     except Undefined as undefined:
@@ -285,12 +320,29 @@ def _error_rows(true: Array, predicted: Array, inside: Mask, limits: tuple[float
         _row("bias", WHOLE, unit, inside, partial(metrics.mean_error, *pair)),
         _row("RMSE", WHOLE, unit, inside, partial(metrics.root_mean_square_error, *pair)),
     )
-    ranged = (
-        _row("PSNR", WHOLE, "dB", inside, partial(metrics.peak_signal_to_noise_ratio, *pair, span)),
-        _row("SSIM", WHOLE, "", inside, partial(metrics.structural_similarity, *pair, low, span)),
-        _row("MS-SSIM", WHOLE, "", inside, partial(metrics.multi_scale_structural_similarity, *pair, low, span)),
+    multi_scale = _row(
+        "MS-SSIM", WHOLE, "", inside, partial(metrics.multi_scale_structural_similarity, *pair, low, span)
     )
-    return (*plain, *(replace(row, range=limits) for row in ranged))
+    return (*plain, *_similarity_rows(*pair, limits, WHOLE), replace(multi_scale, range=limits))
+
+
+def _similarity_rows(
+    true: Array, predicted: Array, inside: Mask, limits: tuple[float, float], region: str
+) -> tuple[Row, ...]:
+    pair = (true, predicted, inside)
+    low, span = limits[0], limits[1] - limits[0]
+    rows = (
+        _row("PSNR", region, "dB", inside, partial(metrics.peak_signal_to_noise_ratio, *pair, span)),
+        _row("SSIM", region, "", inside, partial(metrics.structural_similarity, *pair, low, span)),
+    )
+    return tuple(replace(row, range=limits) for row in rows)
+
+
+def _window_rows(true: Array, predicted: Array, inside: Mask) -> tuple[Row, ...]:
+    rows: list[Row] = []
+    for name, limits in WINDOWS_HU.items():
+        rows += _similarity_rows(np.clip(true, *limits), np.clip(predicted, *limits), inside, limits, name)
+    return tuple(rows)
 
 
 def _tissue_rows(true: Array, predicted: Array, inside: Mask) -> tuple[Row, ...]:
@@ -303,6 +355,55 @@ def _tissue_rows(true: Array, predicted: Array, inside: Mask) -> tuple[Row, ...]
             _row("bias", tissue.name, "HU", where, partial(metrics.mean_error, *pair)),
         ]
     return tuple(rows)
+
+
+def _appearance_rows(reference: Image, prediction: Image, inside: Mask) -> tuple[Row, ...]:
+    """Return how noisy and how sharp both are in axial slices, measured at the same places."""
+    orientation = Orientation.nearest(reference.affine)
+    true, predicted, where = (orientation.apply(of)[0] for of in (reference.voxels, prediction.voxels, inside[None]))
+    spacing_mm = orientation.apply_to_grid(reference.grid).spacing_mm
+    return (
+        *_noise_rows(true, predicted, where, spacing_mm),
+        *_edge_rows(true, predicted, where, spacing_mm),
+    )
+
+
+def _noise_rows(true: Array, predicted: Array, inside: Mask, spacing_mm: tuple[float, float, float]) -> tuple[Row, ...]:
+    try:
+        patches = flat_patches(true, inside, spacing_mm)
+    except Undefined as undefined:
+        return (Row("NPS distance", FLAT, None, "", 0, reason=str(undefined)),)
+    found, of_reference = noise_power(predicted, patches), noise_power(true, patches)
+    row = partial(_counted_row, region=FLAT, count=patches.voxels)
+    return (
+        row("NPS distance", "", partial(noise_power_distance, found, of_reference)),
+        row("noise SD", "HU", lambda: found.deviation_hu),
+        row("noise SD of reference", "HU", lambda: of_reference.deviation_hu),
+        row("noise frequency", "1/mm", found.mean_frequency_per_mm),
+        row("noise frequency of reference", "1/mm", of_reference.mean_frequency_per_mm),
+    )
+
+
+def _edge_rows(true: Array, predicted: Array, inside: Mask, spacing_mm: tuple[float, float, float]) -> tuple[Row, ...]:
+    try:
+        edges = strong_edges(true, inside, spacing_mm)
+    except Undefined as undefined:
+        return (Row("edge width", EDGES, None, "mm", 0, reason=str(undefined)),)
+    row = partial(_counted_row, region=EDGES, unit="mm", count=len(edges.voxels))
+    return (
+        row("edge width", measure=partial(edge_width, predicted, edges)),
+        row("edge width of reference", measure=partial(edge_width, true, edges)),
+    )
+
+
+def _ct_in_words() -> tuple[str, ...]:
+    return (
+        "Windows: both images are clipped to them first.",
+        _tissues_in_words(),
+        "Noise: in patches of 24 mm that are flat in the reference. Frequency is the spectrum's centre, NPS distance "
+        "the share of the reference's noise by which the spectra differ: 0 equal, 1 no noise at all.",
+        f"Edges: where the reference rises by {RISE_HU:g} HU in the slice; from 10 to 90 % of the median profile.",
+    )
 
 
 def _tissues_in_words() -> str:

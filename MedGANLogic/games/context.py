@@ -5,7 +5,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from MedGANLogic.games.paired import Paired, PairedApart
+from MedGANLogic.games.paired import Paired, PairedInside
 from MedGANLogic.parts.generators.valid_cnn import ValidCNN
 from MedGANLogic.recipe import tensor
 
@@ -30,18 +30,10 @@ class Stage(Paired):
         return translated
 
 
-class Centre(Stage, PairedApart):
-    """A ``Stage`` whose generator is a ``ValidCNN``, which loses a margin: only the centre of a patch counts."""
+class Centre(Stage, PairedInside):
+    """A ``Stage`` whose generator is a ``ValidCNN``."""
 
-    @tensor
-    def real_b(self) -> Tensor:
-        """The centre of the target in [-1, 1]."""
-        return centre(self.batch["target"], ValidCNN.MARGIN)
-
-    @tensor
-    def weight(self) -> Tensor:
-        """How much each voxel of the centre counts."""
-        return centre(self.batch["weight"], ValidCNN.MARGIN)
+    margin = ValidCNN.MARGIN
 
 
 class Refinement(Stage):
@@ -51,13 +43,6 @@ class Refinement(Stage):
     def regions(self) -> Tensor:
         """1 where a voxel lies in a region, the rest first; without a guide the rest is all that there is."""
         return self.batch["guide"] if "guide" in self.batch else torch.ones_like(self.weight)
-
-
-def centre(image: Tensor, margin: int) -> Tensor:
-    """Return an image without so many voxels on every side: (B, C, *size) → (B, C, *(size - 2·margin))."""
-    for axis in range(2, image.dim()):
-        image = image.narrow(axis, margin, image.shape[axis] - 2 * margin)
-    return image
 
 
 def staged(game: type[Stage], generator: str, discriminator: str, estimates: tuple[str, ...] = ()) -> type[Stage]:

@@ -5,6 +5,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from MedGANLogic.parts.grids import without_margin
+from MedGANLogic.parts.losses.adversarial import slopes
 from MedGANLogic.recipe import Game, tensor
 
 
@@ -63,7 +65,10 @@ class Paired(Game):
 
 
 class PairedApart(Paired):
-    """``Paired`` with a discriminator that sees an image alone, without the input."""
+    """``Paired`` with a discriminator that sees an image alone, without the input.
+
+    The batch has ``mixing`` (B, 1) in [0, 1] where slopes are read.
+    """
 
     scores = ("score_real", "score_fake")
 
@@ -78,3 +83,29 @@ class PairedApart(Paired):
         """The discriminator's logits for the translation as shown."""
         logits: Tensor = self.network(self.discriminator)(self.shown_b)
         return logits
+
+    @tensor
+    def slopes_between(self) -> Tensor:
+        """The gradients of the scores at random points between target and translation (arXiv:1704.00028)."""
+        return slopes(self.network(self.discriminator), self.real_b, self.shown_b, self.batch["mixing"])
+
+
+class PairedInside(PairedApart):
+    """``PairedApart`` whose generator takes ``margin`` voxels off every side: only the centre of a patch counts."""
+
+    margin: ClassVar[int]
+
+    @tensor
+    def real_b(self) -> Tensor:
+        """The centre of the target in [-1, 1]."""
+        return without_margin(self.batch["target"], self.margin)
+
+    @tensor
+    def weight(self) -> Tensor:
+        """How much each voxel of the centre counts."""
+        return without_margin(self.batch["weight"], self.margin)
+
+
+def inside(margin: int) -> type[PairedInside]:
+    """Return the game for generators that take so many voxels off every side."""
+    return type("Inside", (PairedInside,), {"margin": margin})

@@ -50,3 +50,15 @@ def initialise(network: nn.Module, deviation: float = 0.02) -> None:
             continue
         if module.bias is not None:
             nn.init.zeros_(module.bias)
+
+
+def initialise_unnormed(network: nn.Module, slope: float = 0.0) -> None:
+    """Draw weights so that activations keep their size without norms, biases 0 (He et al. 2015, arXiv:1502.01852).
+
+    ``slope`` is that of the leaky ReLU between the layers.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.Conv3d | nn.Linear):
+            nn.init.kaiming_normal_(module.weight, a=slope)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)

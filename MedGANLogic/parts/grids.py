@@ -1,4 +1,4 @@
-"""How latent codes become grids: how often a grid doubles to reach an image's size, and what is kept of it."""
+"""Grids: how often one doubles to reach an image's size, and what is kept of an image: its middle, its own slice."""
 
 from torch import Tensor
 
@@ -18,3 +18,17 @@ def central(image: Tensor, size: int) -> Tensor:
     for axis in range(2, image.ndim):
         image = image.narrow(axis, (image.shape[axis] - size) // 2, size)
     return image
+
+
+def without_margin(image: Tensor, margin: int) -> Tensor:
+    """Return an image without so many voxels on every side: (B, C, *size) → (B, C, *(size - 2·margin))."""
+    for axis in range(2, image.ndim):
+        image = image.narrow(axis, margin, image.shape[axis] - 2 * margin)
+    return image
+
+
+def own_slice(image: Tensor, channels: int) -> Tensor:
+    """Return the middle one of the neighbouring slices that stand side by side: (B, channels·n, *size), n odd, →
+    (B, channels, *size)."""
+    stacks: Tensor = image.unflatten(1, (channels, -1))
+    return stacks[:, :, stacks.shape[2] // 2]

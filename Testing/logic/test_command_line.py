@@ -17,8 +17,21 @@ from MedGANLogic.__main__ import main
 from MedGANLogic.bundle import WEIGHTS
 from MedGANLogic.catalogue import BUNDLES_VARIABLE, CARD, RESEARCH_USE
 from MedGANLogic.images import Image, read, write
+from MedGANLogic.parts.operators.projection import KERNELS
 
-VERBS = ["models", "recipes", "check", "verify", "translate", "cohort pack", "train", "evaluate", "sample", "curves"]
+VERBS = [
+    "models",
+    "recipes",
+    "check",
+    "verify",
+    "translate",
+    "cohort pack",
+    "train",
+    "evaluate",
+    "sample",
+    "curves",
+    "simulate low-dose",
+]
 
 
 @pytest.fixture(autouse=True)
@@ -349,6 +362,44 @@ def test_evaluate_refuses_another_grid_in_one_sentence(ct, out, medgan):
     assert code == 2
     assert one_sentence(complaint)
     assert "another grid" in complaint
+
+
+def test_simulated_low_dose_says_what_it_is(ct, ct_file, out, medgan):
+    arguments = ("--photons", "1e5", "--bow-tie", "--modulation", "--seed", 3, "--events", out / "events.jsonl")
+    code, text, _ = medgan("simulate", "low-dose", ct_file, out / "low.nii.gz", "--dose", "0.05-0.5", *arguments)
+    assert code == 0
+    assert "low.nii.gz: 32×32×10 voxels in HU" in text
+    said = json.loads((out / "low.nii.gz.medgan.json").read_text(encoding="utf-8"))
+    assert said["synthetic"] is True
+    assert (said["photons"], said["seed"], said["kernel"]["name"], len(said["dose"])) == (1e5, 3, "standard", 10)
+    assert events_in(out / "events.jsonl")[-1]["provenance"] == said
+    made = read(out / "low.nii.gz", "HU")
+    assert made.grid.matches(ct.grid)
+    assert "SYNTHETIC" in made.facts["notes"]
+    assert (made.voxels != np.rint(ct.voxels)).mean() > 0.5
+
+
+def test_simulation_knows_every_kernel(medgan):
+    _, text, _ = medgan("simulate", "low-dose", "--help")
+    assert all(f"{name}," in text for name in KERNELS)
+
+
+@pytest.mark.parametrize(
+    "arguments, reason",
+    [
+        (["--dose", "2"], "above 0 and below 1"),
+        (["--dose", "0.25"], "say photons and kernel"),
+        (["--dose", "0.25", "--electronic", "-1"], "electronic is -1: expected 0 or more"),
+        (["--dose", "0.25", "--seed", "-1"], "expected one or more, 0 or above"),
+        (["--dose", "0.25", "--photons", "0"], "0 photons a ray"),
+    ],
+)
+def test_a_simulation_without_sense_is_one_sentence(arguments, reason, ct_file, out, medgan):
+    code, _, complaint = medgan("simulate", "low-dose", ct_file, out / "low.nii.gz", *arguments)
+    assert code == 2
+    assert one_sentence(complaint)
+    assert reason in complaint
+    assert not list(out.iterdir())
 
 
 def test_module_runs_as_a_program(mr_file, out, pristine_toy):

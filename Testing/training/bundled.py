@@ -23,6 +23,7 @@ def bundled(recipe, networks, study, folder):
         measured={},
         licence="CC0",
         finer=study.finer_axes,
+        strength=study.strength,
         chance=recipe.chance,
     )
     return open_bundle(save(card, used, "# Toy\n", folder / "bundle"))

@@ -81,9 +81,11 @@ def toy_cohort(toy_case):
 def _dressed(case, study, number, labelled):
     """Return a toy case with the roles that a study's table holds, and what it says of a subject."""
     hot = np.clip((case.volumes["mr"] - 250) // 15, 0, 20)
+    noise = np.random.default_rng(number).normal(0, 60, SHAPE).astype(np.int16)
     shown = {**case.volumes, "seg": (case.volumes["mr"] > 330).astype(np.int16), "pt": hot.astype(np.int16)}
+    shown["low"] = shown["ct"] + noise
     volumes = {
-        role: shown[domain.modality.lower()]
+        role: shown.get(role, shown[domain.modality.lower()])
         for role, domain in study.domains.items()
         if role in study.columns and (labelled or role in study.inputs or not study.inputs)
     }

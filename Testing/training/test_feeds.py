@@ -240,6 +240,22 @@ def test_values_reach_the_network_through_the_domains_window(three_roles):
     assert any(np.abs(hu - case.volumes["ct"][:, :, k]).max() < 0.01 for k in range(SHAPE[2]))
 
 
+def test_an_eased_input_lies_between_itself_and_its_target(case):
+    study = replace(Study({"second": NUMBER}, {"there": NUMBER}, neighbours=1), strength=1.0)
+    shares = []
+    for plain, eased in zip(
+        drawn(study, case, 6, PLAIN), drawn(study, case, 6, replace(PLAIN, eased=0.6)), strict=True
+    ):
+        assert np.array_equal(plain["target"], eased["target"])
+        shares.append((plain["input"] - eased["input"])[:, plain["weight"][0] > 0] / (2 * SECOND / 32767))
+    # Its neighbouring slices are eased with it; what is said of no target to be better stays as it is.
+    assert np.allclose([np.ptp(share) for share in shares], 0, atol=1e-4)
+    middle = [share.mean() for share in shares]
+    assert 0 <= min(middle) < 0.1 and 0.5 < max(middle) <= 0.6
+    same = (drawn(replace(study, strength=None), case, 6, replace(PLAIN, eased=e), 1)[0]["input"] for e in (0, 0.6))
+    assert np.array_equal(*same)
+
+
 def test_every_subject_is_drawn_as_often_as_any_other(case):
     small = replace(case, body=np.zeros(SHAPE, bool))
     small.body[12, 10, 3] = True

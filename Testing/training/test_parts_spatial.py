@@ -9,10 +9,19 @@ from torch import nn
 from MedGANLogic.parts.discriminators.domain import DomainClassifier
 from MedGANLogic.parts.discriminators.evaluation import EvaluationNetwork
 from MedGANLogic.parts.discriminators.feature_critic import FeatureCritic
-from MedGANLogic.parts.discriminators.image import ImageDiscriminator, PooledImageDiscriminator
+from MedGANLogic.parts.discriminators.image import (
+    CubeDiscriminator,
+    ImageCritic,
+    ImageDiscriminator,
+    PooledImageDiscriminator,
+)
+from MedGANLogic.parts.discriminators.patch import NormFreePatchDiscriminator
 from MedGANLogic.parts.features.small import SmallFeatures
+from MedGANLogic.parts.generators.denoising_cnn import PlainCNN, ValidResidualCNN
 from MedGANLogic.parts.generators.dual_resolution import DualResolutionCNN
 from MedGANLogic.parts.generators.fcn import FCN4s, MultiLevelFCN
+from MedGANLogic.parts.generators.norm_free_unet import NormFreeUNet, ResidualUNet
+from MedGANLogic.parts.generators.red_cnn import ResidualEncoderDecoder
 from MedGANLogic.parts.generators.residual import ResidualTranslator
 from MedGANLogic.parts.generators.segmentor import SummedUNet
 from MedGANLogic.parts.generators.subpixel_resnet import SubpixelResNet
@@ -36,6 +45,14 @@ TOYS = {
     "evaluation": (EvaluationNetwork, (2, 4, 3, 16), 16, (1, 0)),
     "domain": (DomainClassifier, (2, 4), 16, (1, 16)),
     "small features": (SmallFeatures, (2, 4, 3), 16, (16, 4)),
+    "norm-free unet": (NormFreeUNet, (2, 3, 4, 3), 16, (3, 16)),
+    "residual unet": (ResidualUNet, (2, 2, 4, 3), 16, (2, 16)),
+    "plain cnn": (PlainCNN, (2, 3, 4, 3), 10, (3, 10)),
+    "valid residual": (ValidResidualCNN, (2, 2, 4, 3), 12, (2, 6)),
+    "encoder-decoder": (ResidualEncoderDecoder, (2, 2, 4, 3), 16, (2, 16)),
+    "image critic": (ImageCritic, (2, 4, 20), 20, (1, 0)),
+    "cube": (CubeDiscriminator, (2, 4, 11), 11, (1, 0)),
+    "norm-free patches": (NormFreePatchDiscriminator, (2, 4, 2), 16, (1, 2)),
 }
 
 
@@ -52,7 +69,12 @@ def dimensions(request):
 @pytest.fixture
 def toy(kind, dimensions):
     torch.manual_seed(0)
-    return TOYS[kind][0](dimensions, *TOYS[kind][1])
+    network = TOYS[kind][0](dimensions, *TOYS[kind][1])
+    for name, weight in network.named_parameters():
+        if name.endswith("weight") and not weight.any():
+            # A layer that begins at 0 would hide all before it.
+            nn.init.normal_(weight)
+    return network
 
 
 @pytest.fixture

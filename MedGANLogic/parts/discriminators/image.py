@@ -1,8 +1,11 @@
 """Discriminators that give a whole image one logit."""
 
+from collections.abc import Callable, Mapping
+from typing import ClassVar
+
 from torch import Tensor, nn
 
-from MedGANLogic.parts.dimensions import BATCH_NORM, CONVOLUTION, MAX_POOL, initialise
+from MedGANLogic.parts.dimensions import BATCH_NORM, CONVOLUTION, MAX_POOL, initialise, initialise_unnormed
 from MedGANLogic.parts.network import Network
 
 
@@ -13,24 +16,51 @@ class ImageDiscriminator(Network):
     the first; FC 16·width, LeakyReLU .2, FC 1; width 64 in SRGAN (Ledig et al. 2017, arXiv:1609.04802, fig. 4).
     """
 
+    #: How often the grid is halved, by how many convolutions each time, and the norm after all but the first.
+    halvings: ClassVar[int] = 4
+    each: ClassVar[int] = 2
+    norms: ClassVar[Mapping[int, Callable[[int], nn.Module]]] = BATCH_NORM
+
     def __init__(self, dimensions: int, in_channels: int, width: int, size: int) -> None:
         super().__init__()
-        convolution, norm = CONVOLUTION[dimensions], BATCH_NORM[dimensions]
-        layers: list[nn.Module] = [convolution(in_channels, width, 3, padding=1), nn.LeakyReLU(0.2)]
-        channels = width
-        for layer in range(1, 8):
-            wider = width * 2 ** (layer // 2)
-            layers.append(convolution(channels, wider, 3, stride=1 + layer % 2, padding=1, bias=False))
-            layers += [norm(wider), nn.LeakyReLU(0.2)]
+        layers: list[nn.Module] = []
+        channels = in_channels
+        for layer in range(self.halvings * self.each):
+            wider = width * 2 ** (layer // self.each)
+            stride = 2 if (layer + 1) % self.each == 0 else 1
+            normed = [self.norms[dimensions](wider)] if layer and self.norms else []
+            convolution = CONVOLUTION[dimensions](channels, wider, 3, stride=stride, padding=1, bias=not normed)
+            layers += [convolution, *normed, nn.LeakyReLU(0.2)]
             channels = wider
-        edge = -(-size // 16)
+        edge = -(-size // 2**self.halvings)
         layers += [nn.Flatten(), nn.Linear(channels * edge**dimensions, 16 * width), nn.LeakyReLU(0.2)]
         self.score = nn.Sequential(*layers, nn.Linear(16 * width, 1))
-        initialise(self)
+        if self.norms:
+            initialise(self)
+        else:
+            initialise_unnormed(self, slope=0.2)
 
     def forward(self, image: Tensor) -> Tensor:
         logits: Tensor = self.score(image)
         return logits
+
+
+class ImageCritic(ImageDiscriminator):
+    """``ImageDiscriminator`` without norm, halved three times: c3-width, width s2, 2·, 2·width s2, 4·, 4·width s2.
+
+    The critic of WGAN-VGG, whose width is 64 (Yang et al. 2018, arXiv:1708.00961, §II-C; LeakyReLU .2 and zero padding
+    [paper: released code]; weights as He et al. draw them [assumed]).
+    """
+
+    halvings = 3
+    norms: ClassVar[Mapping[int, Callable[[int], nn.Module]]] = {}
+
+
+class CubeDiscriminator(ImageCritic):
+    """``ImageCritic`` with three convolutions a level, nine in all, for small cubes (Wolterink et al. 2017,
+    doi:10.1109/TMI.2017.2708987 [paper?]; strides, width 32, no norm, fully connected layers [assumed])."""
+
+    each = 3
 
 
 class PooledImageDiscriminator(Network):

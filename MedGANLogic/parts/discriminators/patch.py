@@ -21,13 +21,14 @@ class PatchDiscriminator(Network):
 
     def __init__(self, dimensions: int, in_channels: int, width: int, layers: int) -> None:
         super().__init__()
-        convolution, norm = CONVOLUTION[dimensions], self.norms[dimensions]
+        convolution = CONVOLUTION[dimensions]
         body: list[nn.Module] = [convolution(in_channels, width, 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
         channels = width
         for layer in range(1, layers + 1):
             wider = width * min(2**layer, 8)
             stride = 2 if layer < layers else 1
-            body += [convolution(channels, wider, 4, stride=stride, padding=1, bias=False), norm(wider)]
+            normed = [self.norms[dimensions](wider)] if self.norms else []
+            body += [convolution(channels, wider, 4, stride=stride, padding=1, bias=not normed), *normed]
             body.append(nn.LeakyReLU(0.2))
             channels = wider
         self.score = nn.Sequential(*body, convolution(channels, 1, 4, padding=1))
@@ -42,3 +43,9 @@ class InstancePatchDiscriminator(PatchDiscriminator):
     """``PatchDiscriminator`` with instance norm, without scale and shift: CycleGAN's (arXiv:1703.10593, §7.2)."""
 
     norms = INSTANCE_NORM
+
+
+class NormFreePatchDiscriminator(PatchDiscriminator):
+    """``PatchDiscriminator`` without norm, for what a norm would hide: how strong noise is [assumed]."""
+
+    norms: ClassVar[Mapping[int, Callable[[int], nn.Module]]] = {}

@@ -1,1 +1,1 @@
-"""Networks that are read for their features: contracting paths, and the frozen ones of perceptual terms."""
+"""What is read of images: contracting paths, the frozen networks of perceptual terms, patterns that tell sharpness."""

@@ -1,0 +1,1 @@
+"""How scanners degrade what they see: the physics that networks are trained against."""
