@@ -1,12 +1,12 @@
-"""Measure a model on its cohort's test subjects, beside baselines, and write its card.
+"""Measure a model on subjects that it never saw, beside baselines, and write its card.
 
 The images are read and translated as a user's would be, on their own grid. Nothing of a test subject has been seen:
 training, choice of the best step, baselines and contrast limits come from other subjects.
 """
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,52 +15,20 @@ import numpy as np
 from MedGANLogic.bundle import Bundle, save
 from MedGANLogic.catalogue import RESEARCH_USE
 from MedGANLogic.cohort import Row, as_it_lies, prepare, read_table
-from MedGANLogic.domain import Domain
 from MedGANLogic.errors import MedGANError
-from MedGANLogic.evaluation import (
-    Report,
-    Summary,
-    axial_cuts,
-    compare,
-    model_table,
-    summarize,
-    translation_panels,
-    write_sheet,
-)
-from MedGANLogic.evaluation.baselines import LookUp
-from MedGANLogic.evaluation.metrics import TISSUES, fine_detail
-from MedGANLogic.images import Image, Orientation, read, without_surroundings
+from MedGANLogic.evaluation import Report, axial_cuts, translation_panels, write_sheet
+from MedGANLogic.evaluation.metrics import Mask
+from MedGANLogic.evaluation.protocols import Inputs, Predictor, Protocol, protocol_of
+from MedGANLogic.evaluation.readme import THIS, Table, readme
+from MedGANLogic.images import Image, read
 from MedGANLogic.inference.predict import Progress
 from MedGANLogic.inference.translate import translate
 from MedGANLogic.registration import registered
 from MedGANLogic.study import Study
 
-Predictor = Callable[[Image], Image]
-
-#: What the tables show of a comparison in HU: metric and region.
-_COLUMNS = (
-    ("MAE", "mask"),
-    ("bias", "mask"),
-    ("PSNR", "mask"),
-    ("SSIM", "mask"),
-    ("MAE", "fat"),
-    ("bias", "fat"),
-    ("MAE", "soft tissue"),
-    ("bias", "soft tissue"),
-    ("MAE", "bone"),
-    ("bias", "bone"),
-)
-
-_THIS = "this model"
 _REFERENCE = "reference"
-_SOFT = next(tissue for tissue in TISSUES if tissue.name == "soft tissue")
 
-_PROTOCOL = (
-    "Whole volumes as a user translates them, on the input's grid; the reference is resampled to it (linear). "
-    "A voxel counts inside the bodies that both images show (input above 5 % of its 99th percentile, CT above -300 HU, "
-    "tables removed, holes filled) and inside the reference's field of view. Mean ± SD over subjects."
-)
-_AS_GIVEN = "Reference as given: rigidly aligned, of another examination; some millimetres of posture remain"
+_AS_GIVEN = "Reference as given"
 _REGISTERED = (
     "Reference moved smoothly (demons, 3 mm) onto the prediction of {name} (sha256 {sha256}), which never saw these "
     "subjects: what is left when posture is taken out. It favours predictions that resemble that model's"
@@ -68,210 +36,193 @@ _REGISTERED = (
 
 
 @dataclass(frozen=True)
-class _Table:
-    """One reference's comparison: a summary for every predictor, and every subject's report."""
+class Folds:
+    """Networks trained alike, each without some subjects: a subject is measured by the one that never saw it."""
 
-    short: str
-    reference: str
-    reports: Mapping[str, Mapping[str, Report]]
+    bundles: Sequence[Bundle]
 
     @property
-    def summaries(self) -> dict[str, Summary]:
-        return {name: summarize(reports) for name, reports in self.reports.items()}
+    def subjects(self) -> tuple[str, ...]:
+        """Whom some network was trained without, in order."""
+        return tuple(sorted({subject for bundle in self.bundles for subject in tested_by(bundle)}))
+
+    def predictor(self, subject: str) -> Predictor:
+        """Return the network that never saw a subject. Raises MedGANError where there is none."""
+        for bundle in self.bundles:
+            if subject in tested_by(bundle):
+                return lambda given: translate(bundle, given).image
+        names = ", ".join(bundle.card.name for bundle in self.bundles)
+        raise MedGANError(f"{names}: not trained without {subject}, so {subject} cannot be measured")
+
+
+def tested_by(bundle: Bundle) -> Sequence[str]:
+    """Return the subjects that a bundle was trained without."""
+    tested: Sequence[str] = bundle.card.training["test_subjects"]
+    return tested
+
+
+@dataclass
+class _Found:
+    """What was found so far, by predictor and case."""
+
+    given: dict[str, dict[str, Report]] = field(default_factory=dict)
+    moved: dict[str, dict[str, Report]] = field(default_factory=dict)
+    details: dict[str, list[float]] = field(default_factory=dict)
+    remarks: dict[str, str] = field(default_factory=dict)
+    pictures: dict[str, tuple[Image, Image, Image]] = field(default_factory=dict)
 
 
 def measure(
     bundle: Bundle,
-    others: Mapping[str, Bundle],
+    folds: Folds,
+    others: Mapping[str, Folds],
     table: Path,
     aligner: Bundle | None,
     command: str,
     progress: Progress,
 ) -> str:
-    """Measure a bundle and others beside it; write the card into the bundle's folder and return its text.
+    """Measure a model and others beside it; write the card into the bundle's folder and return its text.
 
-    ``aligner`` makes the second table: the reference registered to its prediction. Raises MedGANError for a cohort
-    without test subjects, or one that does not name the test subjects that the bundle was trained without.
+    ``folds`` are the networks whose numbers the card gets: the bundle itself, or its like trained without some
+    subjects each. ``aligner`` makes the second table: the reference registered to its prediction. Raises MedGANError
+    for what has no reference, such as images made of chance, and where no network was trained without a subject.
     """
     study = Study.from_json(bundle.card.training["study"])
+    kind = protocol_of(study)
+    if kind is None:
+        raise MedGANError(f"{bundle.card.name} ({study.task}): no reference says what is right, so nothing is measured")
+    protocol = kind(study)
     rows = read_table(table, study.columns)
-    tested = [row for row in rows if row.part == "test"]
-    if sorted({row.subject for row in tested}) != list(bundle.card.training["test_subjects"]) or not tested:
-        raise MedGANError(f"{table}'s test subjects are not those that {bundle.card.name} was trained without")
-    trained = [prepare(row, study) for row in rows if row.part == "train"]
-    predictors: dict[str, Predictor] = {_THIS: _translator(bundle)}
-    predictors |= {name: _translator(other) for name, other in others.items()}
-    predictors["intensity look-up"] = LookUp.fit(study, trained).predict
-    predictors["constant"] = LookUp.fit(study, trained, steps=1).predict
-    given: dict[str, dict[str, Report]] = {name: {} for name in predictors}
-    moved: dict[str, dict[str, Report]] = {name: {} for name in predictors}
-    details: dict[str, list[float]] = {name: [] for name in (_REFERENCE, *predictors)}
-    pictures: dict[str, tuple[Image, Image, Image]] = {}
+    if missing := set(folds.subjects) - {row.subject for row in rows}:
+        raise MedGANError(f"{table} lacks {', '.join(sorted(missing))}, whom {bundle.card.name} was trained without")
+    if not folds.subjects:
+        raise MedGANError(f"{bundle.card.name} was trained on all subjects: give --folds, trained without some each")
+    others_of = {subject: _predictors(subject, folds, others) for subject in folds.subjects}
+    names, tested = _names(rows), [row for row in rows if row.subject in folds.subjects]
+    found, baselines = _Found(), _Baselines(protocol, rows)
     for done, row in enumerate(tested, start=1):
-        source, truth, mask = _pair(row, study)
-        predicted = {name: predict(source) for name, predict in predictors.items()}
-        pictures[row.subject] = source, predicted[_THIS], truth
-        for name, image in predicted.items():
-            given[name][row.subject] = compare(truth, image, mask)
-        for name, image in {_REFERENCE: truth, **predicted}.items():
-            details[name].append(_detail(image, truth, mask))
-        if aligner is not None:
-            truth, mask = _registered(row, study, source, aligner)
-            for name, image in predicted.items():
-                moved[name][row.subject] = compare(truth, image, mask)
+        fold = next(tuple(tested_by(one)) for one in folds.bundles if row.subject in tested_by(one))
+        predictors = {**others_of[row.subject], **baselines.without(fold)}
+        _measure_row(protocol, row, names[id(row)], predictors, aligner, found)
         progress(done, len(tested))
-    tables = [_Table("pairs as given", _AS_GIVEN, given)]
+    tables = [Table("as given", _AS_GIVEN, found.given)]
     if aligner is not None:
         said = _REGISTERED.format(name=aligner.card.training["system"], sha256=aligner.model.sha256[:12])
-        tables.append(_Table("posture taken out", said, moved))
-    return _written(bundle, tables, details, pictures, command)
+        tables.append(Table("posture taken out", said, found.moved))
+    return _written(bundle, folds, protocol, tables, found, command)
 
 
-def _translator(bundle: Bundle) -> Predictor:
-    return lambda image: translate(bundle, image).image
+def _predictors(subject: str, folds: Folds, others: Mapping[str, Folds]) -> dict[str, Predictor]:
+    return {name: one.predictor(subject) for name, one in {THIS: folds, **others}.items()}
 
 
-def _pair(row: Row, study: Study) -> tuple[Image, Image, Image]:
-    """Return input, reference on its grid, and where they may be compared."""
-    (role, source), (wanted, target) = next(iter(study.inputs.items())), next(iter(study.targets.items()))
-    image = read(row.files[role], source.unit)
-    truth, seen = as_it_lies(read(row.files[wanted], target.unit), image.grid, target)
-    return image, truth, _comparable(image, source, truth, target, seen)
+class _Baselines:
+    """Baselines fitted without the subjects of a fold, on all others that lack nothing."""
+
+    def __init__(self, protocol: Protocol, rows: Sequence[Row]) -> None:
+        self.protocol = protocol
+        self.whole = [row for row in rows if len(row.files) == len(protocol.study.columns)]
+        self.known: dict[tuple[str, ...], dict[str, Predictor]] = {}
+
+    def without(self, subjects: tuple[str, ...]) -> dict[str, Predictor]:
+        if subjects not in self.known:
+            cases = [prepare(row, self.protocol.study) for row in self.whole if row.subject not in subjects]
+            self.known = {subjects: self.protocol.baselines(cases)}
+        return self.known[subjects]
 
 
-def _registered(row: Row, study: Study, image: Image, aligner: Bundle) -> tuple[Image, Image]:
+def _names(rows: Sequence[Row]) -> dict[int, str]:
+    """Name every row: by its subject, and by its first file where the subject has others."""
+    subjects = [row.subject for row in rows]
+    return {
+        id(row): row.subject
+        if subjects.count(row.subject) == 1
+        else f"{row.subject} {next(iter(row.files.values())).name.removesuffix('.nii.gz')}"
+        for row in rows
+    }
+
+
+def _measure_row(
+    protocol: Protocol,
+    row: Row,
+    name: str,
+    predictors: Mapping[str, Predictor],
+    aligner: Bundle | None,
+    found: _Found,
+) -> None:
+    study = protocol.study
+    given = {role: read(row.files[role], domain.unit) for role, domain in study.inputs.items()}
+    wanted, target = next(iter(study.targets.items()))
+    first, reference = next(iter(given.values())), read(row.files[wanted], target.unit)
+    predicted = {kind: predict(given) for kind, predict in predictors.items()}
+    truth, seen = as_it_lies(reference, first.grid, target)
+    mask = protocol.counted(given, truth, seen)
+    found.pictures[name] = first, predicted[THIS], truth
+    for kind, image in predicted.items():
+        found.given.setdefault(kind, {})[name] = protocol.compare(truth, image, mask)
+    for kind, image in {_REFERENCE: truth, **predicted}.items():
+        detail = protocol.detail(truth, image, mask)
+        if detail is not None:
+            found.details.setdefault(kind, []).append(detail)
+    if remark := protocol.remark(given, truth, predicted[THIS], mask):
+        found.remarks[name] = remark
+    if aligner is not None:
+        truth, mask = _registered(protocol, given, reference, aligner)
+        for kind, image in predicted.items():
+            found.moved.setdefault(kind, {})[name] = protocol.compare(truth, image, mask)
+
+
+def _registered(protocol: Protocol, given: Inputs, reference: Image, aligner: Bundle) -> tuple[Image, Mask]:
     """Return the reference registered to the aligner's prediction, and where it may be compared."""
-    source, (wanted, target) = next(iter(study.inputs.values())), next(iter(study.targets.items()))
-    believed = translate(aligner, image).image
-    truth, seen = registered(read(row.files[wanted], target.unit), believed, image.grid, target)
-    return truth, _comparable(image, source, truth, target, seen)
-
-
-def _comparable(image: Image, source: Domain, truth: Image, target: Domain, seen: Any) -> Image:
-    both = seen & _body(image, source) & _body(truth, target)
-    return Image(both[None].astype(np.uint8), image.affine, "label")
-
-
-def _body(image: Image, domain: Domain) -> Any:
-    orientation = Orientation.nearest(image.affine)
-    _, body = without_surroundings(image.with_orientation(orientation), domain)
-    return orientation.undo(body[None])[0]
-
-
-def _detail(image: Image, truth: Image, mask: Image) -> float:
-    """Return the fine detail of an image where the truth is soft tissue, in axial slices."""
-    orientation = Orientation.nearest(truth.affine)
-    upright = [of.with_orientation(orientation).voxels[0] for of in (image, truth, mask)]
-    return fine_detail(upright[0], _SOFT.within(upright[1], upright[2] > 0))
+    first = next(iter(given.values()))
+    truth, seen = registered(reference, translate(aligner, given).image, first.grid, protocol.target)
+    return truth, protocol.counted(given, truth, seen)
 
 
 def _written(
-    bundle: Bundle,
-    tables: Sequence[_Table],
-    details: Mapping[str, Sequence[float]],
-    pictures: Mapping[str, tuple[Image, Image, Image]],
-    command: str,
+    bundle: Bundle, folds: Folds, protocol: Protocol, tables: Sequence[Table], found: _Found, command: str
 ) -> str:
-    main = tables[0].reports[_THIS]
-    errors = {subject: report.value("MAE", "mask") or 0.0 for subject, report in main.items()}
-    worst = max(errors, key=lambda subject: errors[subject])
+    main = tables[0].reports[THIS]
+    worst = max(main, key=lambda case: protocol.worse(main[case]))
     measured = {
-        "summary": "; ".join(f"{table.short}: {_in_short(table.summaries[_THIS])}" for table in tables)
-        + f"; {len(main)} subjects never seen",
-        "protocol": _PROTOCOL,
+        "summary": "; ".join(table.in_short(protocol) for table in tables)
+        + f"; {len(folds.subjects)} subjects never seen",
+        "protocol": protocol.words,
         "command": command,
-        "subjects": sorted(main),
-        "worst_subject": worst,
+        "subjects": list(folds.subjects),
+        "worst_case": worst,
         "weights_sha256": bundle.weights_sha256,
-        "fine_detail_hu": {name: round(float(np.mean(values)), 2) for name, values in details.items()},
-        "tables": [
-            {
-                "reference": table.reference,
-                "models": {name: summary.to_json() for name, summary in table.summaries.items()},
-                "mae_by_subject": {
-                    name: {subject: report.value("MAE", "mask") for subject, report in reports.items()}
-                    for name, reports in table.reports.items()
-                },
-            }
-            for table in tables
-        ],
+        "folds": [{"weights_sha256": one.weights_sha256, "tested": list(tested_by(one))} for one in folds.bundles],
+        "fine_detail_hu": {name: round(float(np.mean(values)), 2) for name, values in found.details.items()},
+        "remarks": found.remarks,
+        "tables": [_as_data(table, protocol) for table in tables],
     }
+    alike = [
+        f"`{one.weights_sha256[:12]}` on {', '.join(tested_by(one))}" for one in folds.bundles if one is not bundle
+    ]
+    text = readme(bundle, protocol, tables, found.details, found.remarks, alike, worst, command)
     card = replace(bundle.card, measured=measured)
-    text = _readme(bundle, tables, details, worst, command)
-    save(card, bundle.networks, text, bundle.model.folder, {"docs/worst.png": _sheet(worst, *pictures[worst])})
+    save(card, bundle.networks, text, bundle.model.folder, {"docs/worst.png": _sheet(worst, *found.pictures[worst])})
     return text
 
 
-def _in_short(summary: Summary) -> str:
-    return f"MAE {summary.cell('MAE', 'mask')} HU in the body, {summary.cell('MAE', 'bone')} HU in bone"
+def _as_data(table: Table, protocol: Protocol) -> dict[str, Any]:
+    return {
+        "reference": table.reference,
+        "models": {name: summary.to_json() for name, summary in table.summaries.items()},
+        "by_case": {
+            name: {
+                case: {f"{metric}, {region}": report.value(metric, region) for metric, region in protocol.listed}
+                for case, report in reports.items()
+            }
+            for name, reports in table.reports.items()
+        },
+    }
 
 
-def _sheet(subject: str, source: Image, predicted: Image, truth: Image) -> bytes:
+def _sheet(case: str, source: Image, predicted: Image, truth: Image) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "sheet.png")
         panels = translation_panels(source, predicted, truth)
-        write_sheet(path, f"Worst test subject: {subject}", panels, axial_cuts(source.grid, 3), RESEARCH_USE)
+        write_sheet(path, f"Worst case: {case}", panels, axial_cuts(source.grid, 3), RESEARCH_USE)
         return path.read_bytes()
-
-
-def _readme(
-    bundle: Bundle, tables: Sequence[_Table], details: Mapping[str, Sequence[float]], worst: str, command: str
-) -> str:
-    card = bundle.card
-    about = card.training["study"].get("about", {})
-    training = card.training
-    counts = training["subjects"]
-    lines = [
-        f"# {card.title}",
-        "",
-        f"**{RESEARCH_USE}** Every output is synthetic: it shows what such an input usually goes with, not a scan.",
-        "",
-        f"- Task: {card.task}; unit out: {', '.join(d.unit for d in card.targets.values())}",
-        f"- System: {training['system']} ({training['source']}), recipe `{training['recipe']}`",
-        f"- Valid for: {', '.join(card.validity['anatomy'])}; {about.get('sequence', 'sequence not stated')}",
-        f"- Spacing (left–right, front–back, head–foot): {_ranges(card.validity['spacing_mm'])} mm",
-        f"- Field of view: {_ranges(card.validity['extent_mm'])} mm",
-        f"- Data: {about.get('data', 'not stated')}",
-        f"- Data licence: {about.get('data_licence', 'not stated')}",
-        f"- Attribution: {about.get('attribution', 'not stated')}",
-        f"- Licence of the weights: {card.licence}",
-        f"- Trained on {counts['train']} subjects, best of {training['steps']} steps (step {training['best_step']}) "
-        f"chosen on {counts['validation']}, measured on {counts['test']} never seen; seed {training['study']['seed']}",
-        f"- Weights: {sum(p.numel() for n in bundle.networks.values() for p in n.parameters()):,} parameters, float16, "
-        f"sha256 `{bundle.weights_sha256}`",
-        f"- Trained by `{training['command']}`, measured by `{command}`",
-        "",
-        "## Measured errors",
-        "",
-        _PROTOCOL,
-        "",
-    ]
-    for table in tables:
-        lines += [f"### {table.reference}", "", model_table(table.summaries, _COLUMNS), ""]
-        subjects = sorted(next(iter(table.reports.values())))
-        lines += ["MAE (HU) of every subject:", "", "| |" + "|".join(subjects) + "|", "|---|" + "---:|" * len(subjects)]
-        for name, reports in table.reports.items():
-            cells = [f"{reports[subject].value('MAE', 'mask'):.1f}" for subject in subjects]
-            lines.append(f"|{name}|" + "|".join(cells) + "|")
-        lines.append("")
-    textures = ", ".join(f"{name} {np.mean(values):.1f}" for name, values in details.items())
-    lines += [
-        "### Fine detail",
-        "",
-        "Noise and texture in soft tissue (robust SD of the image minus its 3×3 mean in the slice, HU, mean over "
-        f"subjects): {textures}. An L1 network smooths them away; an adversary is there to bring them back.",
-        "",
-        f"The worst subject is {worst}:",
-        "",
-        "![worst test subject](docs/worst.png)",
-        "",
-        "## Departures from the paper",
-        "",
-        *(f"- {departure}" for departure in card.departures),
-        "",
-    ]
-    return "\n".join(lines)
-
-
-def _ranges(limits: Sequence[Sequence[float]]) -> str:
-    return ", ".join(f"{low:g}–{high:g}" for low, high in limits)

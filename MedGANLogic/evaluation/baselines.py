@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from MedGANLogic.cohort import Case
 from MedGANLogic.domain import CT, Array, Domain
 from MedGANLogic.errors import MedGANError
-from MedGANLogic.evaluation.metrics import TISSUES, fine_detail
+from MedGANLogic.evaluation.metrics import SOFT_TISSUE, fine_detail
 from MedGANLogic.images import Image, Orientation, without_surroundings
 from MedGANLogic.study import Study
 
@@ -61,10 +61,10 @@ def _level(scaled: NDArray[np.float32], steps: int) -> NDArray[np.int64]:
 #: One slice (H, W) in HU, how much noise it has in HU, and how strongly to smooth for that noise; the smoothed slice.
 Smoothing = Callable[[NDArray[np.float64], float, float], NDArray[np.float64]]
 
-#: Slices of each training case on which a smoothing is tuned, spread over it.
-_TUNED_ON = 3
-#: Factors that are tried on the noise, a quarter of an octave apart [assumed].
-_FACTORS = tuple(float(factor) for factor in 2.0 ** np.arange(-3, 3.25, 0.25))
+#: Slices of each training case on which a smoothing is tuned, spread over it [assumed].
+_TUNED_ON = 2
+#: Factors that are tried on the noise, half an octave apart [assumed].
+_FACTORS = tuple(float(factor) for factor in 2.0 ** np.arange(-2, 2.25, 0.5))
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,6 @@ def _restoration() -> Any:
 
 def _noise(voxels: Array) -> float:
     """Return the noise of a CT (I, J, K) in its soft tissue in HU; anywhere in its body where it has none."""
-    soft = next(tissue for tissue in TISSUES if tissue.name == "soft tissue")
     inside = CT.window.body(voxels)
-    found = soft.within(voxels, inside)
+    found = SOFT_TISSUE.within(voxels, inside)
     return fine_detail(voxels, found if found.any() else inside)

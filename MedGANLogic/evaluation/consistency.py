@@ -88,10 +88,8 @@ def consistency(given: Image, result: Image, degrade: Degradation, mask: Mask) -
             raise ImageError(f"the {name} must be in HU on the input's grid: found {image.unit}, {image.grid.shape}")
     removed = np.where(mask, _difference(given, result), 0)
     noise = np.where(mask, _difference(again, result), 0)
-    coarse_removed, coarse_noise, total, weight = (
-        _coarse(values, given) for values in (removed, noise, np.where(mask, result.voxels[0], 0), mask)
-    )
-    coarse_result = np.divide(total, weight, out=np.zeros_like(total), where=mask)
+    coarse_removed, coarse_noise = _coarse(removed, given), _coarse(noise, given)
+    coarse_result = coarse_part(result, mask)
     rows = []
     for tissue in TISSUES:
         there = tissue.within(coarse_result, mask)
@@ -101,6 +99,15 @@ def consistency(given: Image, result: Image, degrade: Degradation, mask: Mask) -
     if not rows:
         raise Undefined(f"no tissue has {_FEWEST} voxels in the mask")
     return Consistency(tuple(rows))
+
+
+def coarse_part(image: Image, mask: Mask) -> NDArray[np.float32]:
+    """Return an image (I, J, K) under a Gaussian of 5 mm (SD) in axial slices, of what lies in the mask alone.
+
+    It tells tissues apart where noise would. Outside of the mask it is 0.
+    """
+    total, weight = (_coarse(values, image) for values in (np.where(mask, image.voxels[0], 0), mask))
+    return np.asarray(np.divide(total, weight, out=np.zeros_like(total), where=mask))
 
 
 def consistency_error(given: Image, result: Image, degrade: Degradation, mask: Mask) -> float:

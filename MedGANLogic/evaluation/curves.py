@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from MedGANLogic.evaluation.sheet import (
     text_width,
     wrapped,
 )
-from MedGANLogic.recorder import Record
+from MedGANLogic.recorder import Record, named_in
 
 Values = NDArray[np.float64]
 
@@ -52,13 +52,17 @@ class CurvesError(MedGANError):
 
 @dataclass(frozen=True)
 class Curves:
-    """What a run's log says. ``validation`` by step; ``alarms`` as (step, name, text); ``rolled_back`` as (from, to).
+    """What a run's log says, in its order.
 
-    ``sample`` is the last picture (H, W) in [0, 1] of what the networks made, with its step; None where there is none.
+    ``validation`` as (step, score) by ``measure``, and ``best`` the lowest of the last phase: that of the run's
+    bundle. ``alarms`` as (step, name, text); ``rolled_back`` as (from, to). ``sample`` is the last picture (H, W) in
+    [0, 1] of what the networks made, with its step; None where there is none.
     """
 
     records: tuple[Record, ...]
-    validation: Mapping[int, float]
+    validation: tuple[tuple[int, float], ...]
+    best: tuple[int, float] | None
+    measure: str
     alarms: tuple[tuple[int, str, str], ...]
     rolled_back: tuple[tuple[int, int], ...]
     sample: tuple[int, NDArray[Any]] | None
@@ -110,7 +114,12 @@ def read_curves(log: Path, samples: Path) -> Curves:
     try:
         entries = [json.loads(line) for line in lines if line.endswith("\n")]
         records = tuple(Record.from_json(entry) for entry in entries if "losses" in entry)
-        validation = {int(entry["step"]): float(entry["validation"]) for entry in entries if "validation" in entry}
+        scored = [
+            (int(entry.get("phase", 0)), int(entry["step"]), float(entry["validation"]))
+            for entry in entries
+            if "validation" in entry
+        ]
+        measure = next((str(entry["measure"]) for entry in entries if "measure" in entry), "error")
         alarms = tuple(
             (int(entry["step"]), str(alarm["name"]), str(alarm["text"]))
             for entry in entries
@@ -121,9 +130,12 @@ def read_curves(log: Path, samples: Path) -> Curves:
         raise CurvesError(f"{log} is not the log of a run: {type(error).__name__} {error}") from error
     if not records:
         raise CurvesError(f"{log} holds no record yet, or those of an earlier version: there is nothing to draw")
+    last_phase = max((phase for phase, _, _ in scored), default=0)
+    decisive = [(step, score) for phase, step, score in scored if phase == last_phase and np.isfinite(score)]
+    best = min(decisive, key=lambda one: one[1], default=None)
     last = max(samples.glob("*.npy"), default=None)
     sample = None if last is None else (int(last.stem), np.load(last, allow_pickle=False).astype(np.float32))
-    return Curves(records, validation, alarms, back, sample)
+    return Curves(records, tuple(one[1:] for one in scored), best, measure, alarms, back, sample)
 
 
 def charts_of(curves: Curves) -> list[Chart]:
@@ -134,17 +146,15 @@ def charts_of(curves: Curves) -> list[Chart]:
         return Line(name, steps, _with_gaps(values), None if deviation is None else _with_gaps(deviation))
 
     keys = dict.fromkeys(key for record in curves.records for key in record.losses)
-    players = dict.fromkeys(key.partition("/")[0] for key in keys)
     charts = [
         Chart(
             f"Losses of the {player}",
             tuple(
-                over(_in_words(key), [record.losses.get(key) for record in curves.records])
-                for key in keys
-                if key.partition("/")[0] == player
+                over(words, [record.losses.get(key) for record in curves.records])
+                for key, words in _in_words([key for key in keys if named_in(key)[0] == player]).items()
             ),
         )
-        for player in players
+        for player in dict.fromkeys(named_in(key)[0] for key in keys)
     ]
     moved = dict.fromkeys(name for record in curves.records for name in record.gradients)
     norms = tuple(over(name, [record.gradients.get(name) for record in curves.records]) for name in moved)
@@ -161,9 +171,10 @@ def charts_of(curves: Curves) -> list[Chart]:
     charts.append(Chart("Scores, mean ± deviation", scores))
     diverse = (over("made", [r.made for r in curves.records]), over("real", [r.real for r in curves.records]))
     charts.append(Chart("Diversity, 1 − MS-SSIM", diverse))
-    at, found = np.array([*curves.validation], float), np.array([*curves.validation.values()], float)
-    best = int(np.argmin(np.where(np.isfinite(found), found, np.inf))) if np.isfinite(found).any() else None
-    charts.append(Chart("Validation, lower is better", (Line("ringed: the best", at, found, ringed=best),)))
+    at, found = np.array(curves.validation, float).reshape(-1, 2).T
+    ringed = curves.validation.index(curves.best) if curves.best else None
+    line = Line("ringed: the bundle's", at, found, ringed=ringed)
+    charts.append(Chart(f"Validation: {curves.measure}, lower is better", (line,)))
     return [chart for chart in charts if len(_finite(chart.lines))]
 
 
@@ -194,9 +205,15 @@ def _finite(lines: Sequence[Line]) -> Values:
     return np.asarray(values[np.isfinite(values)])
 
 
-def _in_words(key: str) -> str:
-    """Return a loss's name without its player and number: ``called real``."""
-    return key.partition("/")[2].partition(" ")[2].replace("_", " ")
+def _in_words(keys: Sequence[str]) -> dict[str, str]:
+    """Return a player's losses in words: ``called real``; of one that stands there twice also what it is of."""
+    losses = [named_in(key)[1] for key in keys]
+    words = {}
+    for key in keys:
+        _, loss, tensors = named_in(key)
+        said = f"{loss} of {tensors}" if tensors and losses.count(loss) > 1 else loss
+        words[key] = said.replace("_", " ")
+    return words
 
 
 def _draw(title: str, curves: Curves) -> Any:
@@ -230,7 +247,7 @@ def _draw(title: str, curves: Curves) -> Any:
     top = total - MARGIN - len(heads) * TITLE_LINE
     pen.write((MARGIN, top - 0.1), _subtitle(curves), NOTE_SIZE, colour=DIM)
     top -= 0.35
-    last = max([record.step for record in curves.records] + [*curves.validation])
+    last = max([record.step for record in curves.records] + [step for step, _ in curves.validation])
     place = top
     for row, legend, heading in zip(rows, legends, headings, strict=True):
         place -= heading + _CHART_HEIGHT
@@ -260,9 +277,9 @@ def _beside_or_below(shape: tuple[int, ...], heading: float, charted: float) -> 
 def _subtitle(curves: Curves) -> str:
     last = curves.records[-1]
     said = [f"step {last.step:,}", f"{last.seconds_per_step:.3g} s a step", f"waiting for data {last.waiting:.0%}"]
-    if finite := {step: value for step, value in curves.validation.items() if np.isfinite(value)}:
-        best = min(finite, key=finite.__getitem__)
-        said.append(f"best validation {finite[best]:.4g} at step {best:,}")
+    if curves.best:
+        step, score = curves.best
+        said.append(f"best validation {score:.4g} at step {step:,}")
     return "   ·   ".join(said)
 
 

@@ -233,9 +233,13 @@ def _windowed(values: Array) -> Array:
     for axis, count in enumerate(values.shape):
         padding = [(_RADIUS, _RADIUS) if other == axis else (0, 0) for other in range(values.ndim)]
         padded = np.moveaxis(np.pad(values, padding, mode="symmetric"), axis, 0)
-        total = np.zeros(padded[:count].shape, np.float32)
-        for start, weight in enumerate(weights.astype(np.float32)):
-            total += weight * padded[start : start + count]
+        total = weights[_RADIUS].astype(np.float32) * padded[_RADIUS : _RADIUS + count]
+        # Both sides weigh the same: one product for two, in one array that is used again.
+        pair = np.empty_like(total)
+        for start, weight in enumerate(weights[:_RADIUS].astype(np.float32)):
+            np.add(padded[start : start + count], padded[2 * _RADIUS - start :][:count], out=pair)
+            pair *= weight
+            total += pair
         values = np.moveaxis(total, 0, axis)
     return values
 

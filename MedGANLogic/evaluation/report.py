@@ -93,11 +93,9 @@ class Report:
     rows: tuple[Row, ...]
 
     def value(self, metric: str, region: str) -> float | None:
-        """Return one number, None where it is undefined. Raises KeyError where the report has no such row."""
-        for row in self.rows:
-            if (row.metric, row.region) == (metric, region):
-                return row.value
-        raise KeyError(f"the report has no {metric} of {region}")
+        """Return one number; None where it is undefined, or the report has no such row."""
+        values = [row.value for row in self.rows if (row.metric, row.region) == (metric, region)]
+        return values[0] if values else None
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data (no NaN, no infinity) from which ``from_json`` makes an equal report."""
@@ -184,14 +182,15 @@ class Summary:
         return "\n".join([f"Mask   {self.mask}", "", *_table(header, cells, "llrlrrl"), "", *missing])
 
 
-def compare(reference: Image, prediction: Image, mask: Image | None = None) -> Report:
+def compare(reference: Image, prediction: Image, mask: Image | None = None, tissues_hu: Array | None = None) -> Report:
     """Measure a prediction against its reference, both (1, I, J, K) on one grid and in one unit.
 
     By the unit: HU gives error metrics, PSNR and SSIM over -1024 … 3071 HU and in two windows, errors per tissue class,
     and noise and sharpness in axial slices where the reference has flat soft tissue and strong edges; SUV and images
     without unit give the errors, PSNR and SSIM over the reference's own range in the mask; labels give Dice, HD95 and
     ASSD per label. ``mask`` is an image whose voxels above zero count; without one, HU uses the reference's body, SUV
-    and images without unit what exceeds their domain's background, and labels the whole volume. Raises ImageError for
+    and images without unit what exceeds their domain's background, and labels the whole volume. ``tissues_hu``
+    (I, J, K) tells tissues apart where the reference is too noisy to (``coarse_part``). Raises ImageError for
     different grids or units, several channels, values that are not finite and an empty mask.
     """
     _refuse_unlike(reference, prediction)
@@ -209,10 +208,10 @@ def compare(reference: Image, prediction: Image, mask: Image | None = None) -> R
         rows = (
             *_error_rows(true, predicted, inside, (low, high), "HU"),
             *_window_rows(true, predicted, inside),
-            *_tissue_rows(true, predicted, inside),
+            *_tissue_rows(true, predicted, inside, true if tissues_hu is None else tissues_hu),
             *_appearance_rows(reference, prediction, inside),
         )
-        origin, of_ct = "fixed", _ct_in_words()
+        origin, of_ct = "fixed", _ct_in_words("" if tissues_hu is None else "'s coarse part")
     else:
         low, high = float(true[inside].min()), float(true[inside].max())
         rows = _error_rows(true, predicted, inside, (low, high), "SUV" if reference.unit == "SUV" else "a.u.")
@@ -345,10 +344,10 @@ def _window_rows(true: Array, predicted: Array, inside: Mask) -> tuple[Row, ...]
     return tuple(rows)
 
 
-def _tissue_rows(true: Array, predicted: Array, inside: Mask) -> tuple[Row, ...]:
+def _tissue_rows(true: Array, predicted: Array, inside: Mask, by: Array) -> tuple[Row, ...]:
     rows = []
     for tissue in metrics.TISSUES:
-        where = tissue.within(true, inside)
+        where = tissue.within(by, inside)
         pair = (true, predicted, where)
         rows += [
             _row("MAE", tissue.name, "HU", where, partial(metrics.mean_absolute_error, *pair)),
@@ -396,22 +395,22 @@ def _edge_rows(true: Array, predicted: Array, inside: Mask, spacing_mm: tuple[fl
     )
 
 
-def _ct_in_words() -> tuple[str, ...]:
+def _ct_in_words(part: str) -> tuple[str, ...]:
     return (
         "Windows: both images are clipped to them first.",
-        _tissues_in_words(),
+        _tissues_in_words(part),
         "Noise: in patches of 24 mm that are flat in the reference. Frequency is the spectrum's centre, NPS distance "
         "the share of the reference's noise by which the spectra differ: 0 equal, 1 no noise at all.",
         f"Edges: where the reference rises by {RISE_HU:g} HU in the slice; from 10 to 90 % of the median profile.",
     )
 
 
-def _tissues_in_words() -> str:
+def _tissues_in_words(part: str) -> str:
     classes = [
         f"{tissue.name} {tissue.low_hu:g} … {tissue.high_hu:g}".replace("-inf … ", "< ").replace(" … inf", " and more")
         for tissue in metrics.TISSUES
     ]
-    return f"Tissues by the reference's HU: {'; '.join(classes)}; what lies between counts in none."
+    return f"Tissues by the reference{part}'s HU: {'; '.join(classes)}; what lies between counts in none."
 
 
 def _label_rows(reference: Image, prediction: Image, inside: Mask) -> tuple[Row, ...]:

@@ -81,11 +81,14 @@ def test_a_measured_bundle_says_how_far_off_it_was_on_whom(trained, toy_table, c
     assert (trained / "docs" / "worst.png").stat().st_size > 1000
 
 
-def test_a_model_is_not_measured_on_subjects_that_it_may_have_seen(trained, toy_table, capsys):
+def test_a_model_is_measured_on_whom_it_never_saw_whatever_the_table_says(trained, toy_table, capsys):
     swapped = toy_table.read_text().replace("S1,train", "S1,test").replace("S3,test", "S3,train")
     toy_table.write_text(swapped)
+    assert main(["measure", str(trained), "--cohort", str(toy_table)]) == 0
+    assert verify(trained).card.measured["subjects"] == ["S3"]
+    toy_table.write_text("".join(line for line in swapped.splitlines(keepends=True) if not line.startswith("S3")))
     assert main(["measure", str(trained), "--cohort", str(toy_table)]) == 2
-    assert "trained without" in capsys.readouterr().err
+    assert "lacks S3" in capsys.readouterr().err
 
 
 def test_aligning_moves_no_test_subject(trained, toy_table, study_file, tmp_path):

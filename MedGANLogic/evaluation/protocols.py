@@ -1,0 +1,210 @@
+"""How models of one kind of task are compared: where voxels count, what stands beside them, which numbers are shown."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import ClassVar
+
+import numpy as np
+
+from MedGANLogic.cohort import Case
+from MedGANLogic.domain import Domain, Labels
+from MedGANLogic.evaluation.baselines import LookUp, Smoother, non_local_means, total_variation
+from MedGANLogic.evaluation.consistency import coarse_part, consistency
+from MedGANLogic.evaluation.metrics import SOFT_TISSUE, Mask, Undefined, fine_detail
+from MedGANLogic.evaluation.report import EDGES, FLAT, METRICS, WHOLE, Report, compare
+from MedGANLogic.images import Image, Orientation, without_surroundings
+from MedGANLogic.study import Study
+
+#: Images by role.
+Inputs = Mapping[str, Image]
+Predictor = Callable[[Inputs], Image]
+#: A metric and the region that it is of, as reports name them.
+Number = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Protocol(ABC):
+    """How the models of a study are compared, on the input's grid (or the card's finer one), as a user translates."""
+
+    study: Study
+    #: What a reader must know to compare the numbers.
+    words: ClassVar[str]
+
+    @property
+    @abstractmethod
+    def shown(self) -> tuple[Number, ...]:
+        """What the tables show of a comparison."""
+
+    @property
+    @abstractmethod
+    def listed(self) -> tuple[Number, ...]:
+        """What is listed of every case, and says which case is the worst."""
+
+    @abstractmethod
+    def baselines(self, trained: Sequence[Case]) -> dict[str, Predictor]:
+        """Return what a network must beat, fitted on training cases, by name."""
+
+    @abstractmethod
+    def counted(self, given: Inputs, truth: Image, seen: Mask) -> Mask:
+        """Return where voxels count, of those that the reference's field of view holds."""
+
+    def compare(self, truth: Image, predicted: Image, mask: Mask) -> Report:
+        """Measure a prediction where voxels count."""
+        return compare(truth, predicted, _as_image(mask, truth))
+
+    def remark(self, given: Inputs, truth: Image, predicted: Image, mask: Mask) -> str:  # noqa: ARG002
+        """Say of one case what no number says; nothing where there is nothing to say."""
+        return ""
+
+    def detail(self, truth: Image, image: Image, mask: Mask) -> float | None:
+        """Return an image's noise and texture in HU where the truth is soft tissue; None for what has no HU."""
+        if truth.unit != "HU":
+            return None
+        orientation = Orientation.nearest(truth.affine)
+        upright = [orientation.apply(of)[0] for of in (image.voxels, truth.voxels, mask[None])]
+        return fine_detail(upright[0], SOFT_TISSUE.within(upright[1], upright[2]))
+
+    def worse(self, report: Report) -> float:
+        """Return a number that grows as a case gets worse."""
+        values = ((METRICS[metric], report.value(metric, region)) for metric, region in self.listed)
+        return sum(sign(value) for sign, value in values if value is not None)
+
+    @property
+    def target(self) -> Domain:
+        """The first target's domain."""
+        return next(iter(self.study.targets.values()))
+
+
+class Translation(Protocol):
+    """One modality's values from another's."""
+
+    words = (
+        "Whole volumes as a user translates them, on the input's grid; the reference is resampled to it (linear). "
+        "A voxel counts inside the bodies that both images show (MR above 5 % of its 99th percentile, CT above "
+        "-300 HU, tables removed, holes filled) and inside the reference's field of view. Mean ± SD over cases."
+    )
+
+    @property
+    def shown(self) -> tuple[Number, ...]:
+        whole = tuple((metric, WHOLE) for metric in ("MAE", "bias", "PSNR", "SSIM"))
+        tissues = ("fat", "soft tissue", "bone") if self.target.unit == "HU" else ()
+        return whole + tuple((metric, tissue) for tissue in tissues for metric in ("MAE", "bias"))
+
+    @property
+    def listed(self) -> tuple[Number, ...]:
+        return (("MAE", WHOLE),)
+
+    def baselines(self, trained: Sequence[Case]) -> dict[str, Predictor]:
+        role = next(iter(self.study.inputs))
+        fitted = {
+            "intensity look-up": LookUp.fit(self.study, trained),
+            "constant": LookUp.fit(self.study, trained, steps=1),
+        }
+        return {name: partial(_of_first, role, look_up.predict) for name, look_up in fitted.items()}
+
+    def counted(self, given: Inputs, truth: Image, seen: Mask) -> Mask:
+        role, source = next(iter(self.study.inputs.items()))
+        return np.asarray(seen & _body(given[role], source) & _body(truth, self.target))
+
+
+class Restoration(Protocol):
+    """The first input, only better: less noise, or finer."""
+
+    words = (
+        "Whole volumes as a user translates them, on their own grid. A voxel counts in the reference's body (above "
+        "-300 HU, tables removed, holes filled). Tissues are those of the reference under a Gaussian of 5 mm, so that "
+        "noise does not choose them. The NPS distance is 0 for the reference's own noise and 1 for none. Smoothings "
+        "are as strong, for the image's own noise, as was best on other subjects. Mean ± SD over cases."
+    )
+
+    @property
+    def shown(self) -> tuple[Number, ...]:
+        whole = tuple((metric, WHOLE) for metric in ("PSNR", "SSIM", "MAE"))
+        if self.target.unit != "HU":
+            return whole
+        return (*whole, ("bias", "soft tissue"), ("bias", "lung"), ("NPS distance", FLAT), ("edge width", EDGES))
+
+    @property
+    def listed(self) -> tuple[Number, ...]:
+        texture = (("NPS distance", FLAT),) if self.target.unit == "HU" else ()
+        return (("PSNR", WHOLE), *texture)
+
+    def baselines(self, trained: Sequence[Case]) -> dict[str, Predictor]:
+        role = next(iter(self.study.inputs))
+        found: dict[str, Predictor] = {"input": partial(_of_first, role, lambda image: image)}
+        if self.target.unit != "HU":
+            return found
+        smoothings = {"total variation": total_variation, "non-local means": non_local_means}
+        return found | {
+            name: partial(_of_first, role, Smoother.fit(smoothing, self.study, trained).predict)
+            for name, smoothing in smoothings.items()
+        }
+
+    def counted(self, given: Inputs, truth: Image, seen: Mask) -> Mask:  # noqa: ARG002
+        return np.asarray(seen & _body(truth, self.target))
+
+    def compare(self, truth: Image, predicted: Image, mask: Mask) -> Report:
+        tissues = coarse_part(truth, mask) if truth.unit == "HU" else None
+        return compare(truth, predicted, _as_image(mask, truth), tissues)
+
+    def remark(self, given: Inputs, truth: Image, predicted: Image, mask: Mask) -> str:
+        """Say whether what was taken away looks like the noise that was added."""
+        image = given[next(iter(self.study.inputs))]
+        if truth.unit != "HU":
+            return ""
+        added = image.voxels - truth.voxels
+        try:
+            return consistency(image, predicted, lambda of: replace(of, voxels=of.voxels + added), mask).verdict
+        except Undefined as undefined:
+            return str(undefined)
+
+
+class Segmentation(Protocol):
+    """Labels."""
+
+    words = (
+        "Whole volumes as a user segments them, on the input's grid; the reference is brought there by nearest "
+        "neighbour, and every voxel inside its field of view counts. HD95 in mm. Mean ± SD over cases."
+    )
+
+    @property
+    def shown(self) -> tuple[Number, ...]:
+        return tuple((metric, label) for label in self._labels() for metric in ("Dice", "HD95"))
+
+    @property
+    def listed(self) -> tuple[Number, ...]:
+        return tuple(("Dice", label) for label in self._labels())
+
+    def baselines(self, trained: Sequence[Case]) -> dict[str, Predictor]:  # noqa: ARG002 - a label has no look-up
+        return {}
+
+    def counted(self, given: Inputs, truth: Image, seen: Mask) -> Mask:  # noqa: ARG002
+        return seen
+
+    def _labels(self) -> list[str]:
+        return [f"label {label.value}" for label in self.study.labels.labels]
+
+
+def protocol_of(study: Study) -> type[Protocol] | None:
+    """Return how models of a study are compared; None where nothing says what is right, as for images of chance."""
+    if not study.inputs or study.made:
+        return None
+    if isinstance(next(iter(study.targets.values())).window, Labels):
+        return Segmentation
+    return Restoration if study.improved else Translation
+
+
+def _of_first(role: str, predict: Callable[[Image], Image], given: Inputs) -> Image:
+    return predict(given[role])
+
+
+def _body(image: Image, domain: Domain) -> Mask:
+    orientation = Orientation.nearest(image.affine)
+    _, body = without_surroundings(image.with_orientation(orientation), domain)
+    return np.asarray(orientation.undo(body[None])[0], bool)
+
+
+def _as_image(mask: Mask, place: Image) -> Image:
+    return Image(mask[None].astype(np.uint8), place.affine, "label")

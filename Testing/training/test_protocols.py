@@ -1,0 +1,176 @@
+"""Each task has its own numbers and baselines; a subject is measured by a network that never saw it."""
+
+import csv
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+pytest.importorskip("matplotlib")
+
+from bundled import bundled
+
+from MedGANLogic import recipes
+from MedGANLogic.bundle import open_bundle, save
+from MedGANLogic.catalogue import read
+from MedGANLogic.domain import CT, MR
+from MedGANLogic.errors import MedGANError
+from MedGANLogic.evaluation.metrics import SOFT_TISSUE
+from MedGANLogic.evaluation.protocols import Restoration, Segmentation, Translation, protocol_of
+from MedGANLogic.images import Image, write
+from MedGANLogic.inference.predict import silent
+from MedGANLogic.measure import Folds, measure
+from MedGANLogic.recipe import build
+from MedGANLogic.study import ANOMALY, DENOISING, GENERATION, SEGMENTATION, SUPER_RESOLUTION, TRANSLATION
+
+SUBJECTS = ("S0", "S1", "S3")
+TWO_INPUTS = replace(TRANSLATION, inputs={"mr": MR, "ct": CT}, targets={"later": CT})
+
+
+@pytest.fixture
+def table(tmp_path, toy_cohort):
+    """Return a maker of a study's table, with the images beside it."""
+
+    def make(study):
+        path = tmp_path / "table.csv"
+        with path.open("w", newline="", encoding="utf-8") as stream:
+            lines = csv.writer(stream)
+            lines.writerow(["subject", *study.columns])
+            for case in toy_cohort(study):
+                if case.subject in SUBJECTS:
+                    files = {role: f"{case.subject}-{role}.nii" for role in study.columns}
+                    for role, file in files.items():
+                        write(case.image(role, study.domains[role]), tmp_path / file)
+                    lines.writerow([case.subject, *files.values()])
+        return path
+
+    return make
+
+
+@pytest.fixture
+def without(tmp_path):
+    """Return a maker of untrained models that never saw some subjects; ``shift`` is added to what is made."""
+
+    def make(name, study, subjects, shift=0.0):
+        recipe = build(recipes.load(name), study)
+        for network in recipe.networks.values():
+            list(network.parameters())[-1].data += shift
+        folder = tmp_path / f"{name}-{'-'.join(subjects)}"
+        folder.mkdir()
+        bundle = bundled(recipe, recipe.networks, study, folder)
+        training = {
+            **bundle.card.training,
+            "recipe": name,
+            "system": recipe.title,
+            "subjects": {"train": 3 - len(subjects), "validation": 0, "test": len(subjects)},
+            "test_subjects": list(subjects),
+            "steps": 1,
+            "best_step": 1,
+            "command": "none",
+        }
+        validity = {"anatomy": [], "spacing_mm": [[1, 9]] * 3, "extent_mm": [[1, 900]] * 3, "contrast": {}}
+        card = replace(bundle.card, training=training, validity=validity)
+        return open_bundle(save(card, bundle.networks, "# Toy\n", folder / "bundle"))
+
+    return make
+
+
+def measured(bundle, folds, table, **others):
+    text = measure(bundle, Folds(folds), others, table, None, "by hand", silent)
+    return read(bundle.model.folder).card.measured, text
+
+
+def test_every_task_has_its_protocol_and_what_is_made_of_chance_has_none():
+    kinds = {study.task: protocol_of(study) for study in (TRANSLATION, DENOISING, SEGMENTATION)}
+    assert kinds == {"mr-to-ct": Translation, "denoise-ct": Restoration, "segmentation": Segmentation}
+    assert {protocol_of(study) for study in (GENERATION, ANOMALY, SUPER_RESOLUTION)} == {None}
+
+
+def test_what_is_made_of_chance_is_refused_in_words(without, toy_study, tmp_path):
+    bundle = without("dcgan", toy_study(2, 0, example=GENERATION), ["S0"])
+    with pytest.raises(MedGANError, match="no reference says what is right"):
+        measured(bundle, [bundle], tmp_path / "no.csv")
+
+
+def test_a_subject_is_measured_by_the_network_that_never_saw_it(without, toy_study, table):
+    study = toy_study(2, 0, example=DENOISING)
+    shifts = {"S0": 0.01, "S1": -0.02, "S3": 0.0}
+    folds = [without("residual-unet", study, [subject], shift) for subject, shift in shifts.items()]
+    everything = without("residual-unet", study, [])
+    found, text = measured(everything, folds, table(study), alike=Folds(list(reversed(folds))))
+    (of,) = found["tables"]
+    psnr = {name: [cells["PSNR, mask"] for cells in cases.values()] for name, cases in of["by_case"].items()}
+    assert psnr["alike"] == psnr["this model"]
+    # S3's network changes nothing; the others are off by 16 and 32 HU where noise has 60.
+    assert psnr["this model"][2] == psnr["input"][2]
+    off = [10 ** (-(own - given) / 10) for own, given in zip(psnr["this model"], psnr["input"], strict=True)]
+    assert off[:2] == pytest.approx([1 + (16 / 60) ** 2, 1 + (32 / 60) ** 2], rel=0.03)
+    assert {"input", "total variation", "non-local means"} < set(psnr)
+    assert [fold["tested"] for fold in found["folds"]] == [["S0"], ["S1"], ["S3"]]
+    assert all(fold["weights_sha256"][:12] in text for fold in found["folds"])
+    json.dumps(found, allow_nan=False)
+
+
+def test_smoothings_are_tuned_without_the_subject_that_they_are_measured_on(without, toy_study, table, monkeypatch):
+    study, fitted = toy_study(2, 0, example=DENOISING), []
+    folds = [without("residual-unet", study, [subject]) for subject in SUBJECTS]
+
+    def baselines(_, cases):
+        fitted.append(sorted(case.subject for case in cases))
+        return {}
+
+    monkeypatch.setattr(Restoration, "baselines", baselines)
+    measured(without("residual-unet", study, []), folds, table(study))
+    assert fitted == [["S1", "S3"], ["S0", "S3"], ["S0", "S1"]]
+
+
+def test_a_model_of_all_subjects_needs_folds_and_every_subject_a_network_without_it(without, toy_study, table):
+    study = toy_study(2, 0, example=DENOISING)
+    everything, one = without("residual-unet", study, []), without("residual-unet", study, ["S0"])
+    with pytest.raises(MedGANError, match="give --folds"):
+        measured(everything, [everything], table(study))
+    with pytest.raises(MedGANError, match="not trained without S0"):
+        measured(one, [one], table(study), other=Folds([everything]))
+
+
+@pytest.mark.parametrize(
+    ("name", "example", "inputs", "shown"),
+    [
+        ("dan", SEGMENTATION, ["mr"], "Dice, label 1"),
+        ("pix2pix", TWO_INPUTS, ["mr", "ct"], "MAE, mask"),
+    ],
+    ids=["labels", "two inputs"],
+)
+def test_labels_and_several_inputs_are_measured_too(name, example, inputs, shown, without, toy_study, table):
+    study = toy_study(2, 0, example=example)
+    assert list(study.inputs) == inputs
+    bundle = without(name, study, ["S0", "S1"])
+    found, text = measured(bundle, [bundle], table(study))
+    (of,) = found["tables"]
+    assert list(of["by_case"]["this model"]) == ["S0", "S1"]
+    assert all(shown in cells for cells in of["by_case"]["this model"].values())
+    assert "docs/worst.png" in text
+
+
+def test_a_noisy_reference_does_not_choose_its_tissues():
+    random = np.random.default_rng(0)
+    shape = (40, 40, 6)
+    truth = np.full((1, *shape), 40.0, np.float32)
+    noisy = Image(truth + random.normal(0, 80, truth.shape).astype(np.float32), np.eye(4), "HU")
+    flat = Image(truth, np.eye(4), "HU")
+    report = Restoration(DENOISING).compare(noisy, flat, np.ones(shape, bool))
+    assert report.value("bias", SOFT_TISSUE.name) == pytest.approx(0, abs=3)
+    assert next(row for row in report.rows if row.region == SOFT_TISSUE.name).voxels == truth.size
+
+
+def test_structure_that_was_added_is_remarked_and_the_truth_is_not(toy_study):
+    random = np.random.default_rng(0)
+    shape = (64, 64, 6)
+    truth = Image(np.full((1, *shape), 40, np.float32), np.eye(4), "HU")
+    given = {"low": replace(truth, voxels=truth.voxels + random.normal(0, 25, truth.voxels.shape).astype(np.float32))}
+    invented = truth.voxels.copy()
+    invented[0, 20:40, 20:40] += 25
+    protocol, mask = Restoration(DENOISING), np.ones(shape, bool)
+    assert protocol.remark(given, truth, truth, mask) == "within noise"
+    assert protocol.remark(given, truth, replace(truth, voxels=invented), mask).startswith("not within noise")
