@@ -21,6 +21,11 @@ UNITS = ("HU", "SUV", "none", "label")
 FOREIGN_UNITS: Mapping[str, tuple[str, float]] = {"HU+1024": ("HU", -1024.0), "HU+1000": ("HU", -1000.0)}
 
 
+def in_unit(unit: str) -> str:
+    """Return `` in HU`` to say behind a figure; nothing for values that have no unit."""
+    return "" if unit in ("none", "label") else f" in {unit}"
+
+
 @dataclass(frozen=True)
 class Scale:
     """The straight line between a unit and the network's range [-1, 1]; what lies beyond saturates going in."""
@@ -223,8 +228,8 @@ class Domain:
 #: The default domain of a role in a cohort's table, by the name of its column.
 MR = Domain("MR", "none", PercentileWindow(), 0.0)
 CT = Domain("CT", "HU", FixedWindow(-1024.0, 3071.0, body_above=-300.0), -1000.0)
-#: CT for what works on noise: water is 0 for a network, and values near it are told apart best.
-CT_NEAR_WATER = Domain("CT", "HU", FixedWindow(-1024.0, 1024.0, body_above=-300.0), -1000.0)
+#: CT for what works on noise: water is 0 for a network, where bfloat16 is finest, and noise in air stays in the window.
+CT_NEAR_WATER = Domain("CT", "HU", FixedWindow(-1600.0, 1600.0, body_above=-300.0), -1000.0)
 PET = Domain("PT", "SUV", FixedWindow(0.0, 20.0, body_above=0.1), 0.0)
 #: How unlike an image is to what a model knows, as a share of the window.
 UNLIKENESS = Domain("OT", "none", FixedWindow(0.0, 1.0, body_above=0.0), 0.0)

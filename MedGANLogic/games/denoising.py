@@ -7,7 +7,7 @@ from MedGANLogic.parts.features.grain import grain
 from MedGANLogic.parts.features.local_binary_patterns import sharpness_map
 from MedGANLogic.recipe import tensor
 
-#: By what a discriminator sees grain enlarged: noise of 25 HU, where 1024 HU are 1, is then about .5 [assumed].
+#: By what a discriminator sees grain enlarged: noise of 25 HU, where 1600 HU are 1, is then about .3 [assumed].
 _GAIN = 20.0
 
 

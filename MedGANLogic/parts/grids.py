@@ -1,4 +1,4 @@
-"""Grids: how often one doubles to reach an image's size, and what is kept of an image: its middle, its own slice."""
+"""Grids: how often one doubles to reach an image's size, what is kept of an image, and finer grids in channels."""
 
 from torch import Tensor
 
@@ -32,3 +32,21 @@ def own_slice(image: Tensor, channels: int) -> Tensor:
     (B, channels, *size)."""
     stacks: Tensor = image.unflatten(1, (channels, -1))
     return stacks[:, :, stacks.shape[2] // 2]
+
+
+def fold(image: Tensor) -> Tensor:
+    """Move every 2×2(×2) neighbourhood into channels: (B, C, *size) → (B, C·2^n, *size/2); ``unfold`` undoes it."""
+    batch, channels, *size = image.shape
+    n = len(size)
+    split = image.reshape(batch, channels, *(part for length in size for part in (length // 2, 2)))
+    order = (0, 1, *range(3, 3 + 2 * n, 2), *range(2, 2 + 2 * n, 2))
+    return split.permute(order).reshape(batch, channels * 2**n, *(length // 2 for length in size))
+
+
+def unfold(image: Tensor) -> Tensor:
+    """Undo ``fold``."""
+    batch, channels, *size = image.shape
+    n = len(size)
+    split = image.reshape(batch, channels // 2**n, *[2] * n, *size)
+    order = (0, 1, *(axis for k in range(n) for axis in (2 + n + k, 2 + k)))
+    return split.permute(order).reshape(batch, channels // 2**n, *(length * 2 for length in size))

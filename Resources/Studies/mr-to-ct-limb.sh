@@ -14,7 +14,7 @@ train() { # RUN COHORT ARGUMENTS…: begin, go on, or leave alone what is done
     local run="$1" cohort="$2"
     shift 2
     if [ ! -e "$run/bundle/manifest.json" ]; then
-        "$medgan" train --study "$study.toml" --cohort "$cohort" --out "$run" "$@" $([ -e "$run/checkpoint.pt" ] && echo --resume)
+        "$medgan" train --study "$study.toml" --cohort "$cohort" --out "$run" "$@" $([ -e "$run/run.json" ] && echo --resume)
     fi
 }
 

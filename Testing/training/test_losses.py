@@ -7,7 +7,7 @@ import torch
 from torch.nn.functional import binary_cross_entropy
 
 from MedGANLogic.parts.losses.adversarial import called_fake, called_real
-from MedGANLogic.parts.losses.voxelwise import masked_l1
+from MedGANLogic.parts.losses.voxelwise import masked_l1, masked_root_l2
 
 
 @pytest.mark.parametrize("loss", [called_real, called_fake])
@@ -73,3 +73,14 @@ def test_l1_without_any_weight_costs_nothing():
     loss.backward()
     assert loss.item() == 0
     assert not prediction.grad.any()
+
+
+def test_root_l2_hears_a_sample_of_little_noise_as_well_as_one_of_much():
+    noise = torch.randn(1, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    made = torch.cat([noise, 0.01 * noise]).requires_grad_()
+    masked_root_l2(made, torch.zeros(2, 1, 8, 8), torch.ones(2, 1, 8, 8)).backward()
+    little, much = made.grad[1].norm(), made.grad[0].norm()
+    assert little == pytest.approx(much.item(), rel=1e-3)
+    equal = torch.zeros(1, 1, 2, 2, requires_grad=True)
+    masked_root_l2(equal, torch.zeros(1, 1, 2, 2), torch.ones(1, 1, 2, 2)).backward()
+    assert torch.isfinite(equal.grad).all()

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from MedGANLogic.parts.dimensions import AVERAGE_POOL, CONVOLUTION, initialise_unnormed
-from MedGANLogic.parts.grids import own_slice
+from MedGANLogic.parts.grids import fold, own_slice, unfold
 from MedGANLogic.parts.network import Network
 
 #: Of what is below 0 something must pass: without a norm, units that are silent for all images stay silent.
@@ -46,19 +46,30 @@ class NormFreeUNet(Network):
         return translated
 
 
-class ResidualUNet(NormFreeUNet):
+class ResidualUNet(Network):
     """Correct (B, out_channels·n, *size), n neighbouring slices of each image, to (B, out_channels, *size).
 
-    ``NormFreeUNet`` says what is added to each image's own slice (residual learning, Zhang et al. 2017,
-    arXiv:1608.03981, §III). Its last convolution begins at 0: a network that has learnt nothing changes nothing.
+    A ``NormFreeUNet`` works on the image with every 2×2(×2) neighbourhood folded into channels (as in
+    arXiv:1609.05158, backwards), which halves the time of a step; a c3 at full resolution, which sees the input again,
+    and a c3-out say what is added to each image's own slice (residual learning, Zhang et al. 2017, arXiv:1608.03981,
+    §III). The last one begins at 0: a network that has learnt nothing changes nothing. Size: a multiple of 2^levels.
     """
 
     def __init__(self, dimensions: int, in_channels: int, out_channels: int, width: int, levels: int) -> None:
-        super().__init__(dimensions, in_channels, out_channels, width, levels)
+        super().__init__()
+        fine, places = max(width // 4, 1), 2**dimensions
+        convolution = CONVOLUTION[dimensions]
+        self.coarse = NormFreeUNet(dimensions, in_channels * places, fine * places, width, levels)
+        self.refine = nn.Sequential(convolution(fine + in_channels, fine, 3, padding=1), nn.LeakyReLU(_SLOPE))
+        self.output = convolution(fine, out_channels, 3, padding=1)
+        for part in (self.refine, self.output):
+            initialise_unnormed(part, slope=_SLOPE)
         nn.init.zeros_(self.output.weight)
 
     def forward(self, image: Tensor) -> Tensor:
-        return own_slice(image, self.arguments["out_channels"]) + super().forward(image)
+        seen = torch.cat([unfold(self.coarse(fold(image))), image], dim=1)
+        corrected: Tensor = own_slice(image, self.arguments["out_channels"]) + self.output(self.refine(seen))
+        return corrected
 
 
 def _pair(dimensions: int, inputs: int, outputs: int) -> nn.Sequential:

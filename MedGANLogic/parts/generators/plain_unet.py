@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from MedGANLogic.parts.dimensions import BATCH_NORM, CONVOLUTION
+from MedGANLogic.parts.grids import fold, unfold
 from MedGANLogic.parts.network import Network
 
 
@@ -18,24 +19,6 @@ class _Block(nn.Sequential):
             layers.append(BATCH_NORM[dimensions](outputs))
             layers.append(nn.ReLU(inplace=True))
         super().__init__(*layers)
-
-
-def fold(image: Tensor) -> Tensor:
-    """Move every 2×2(×2) neighbourhood into channels: (B, C, *size) → (B, C·2^n, *size/2); ``unfold`` undoes it."""
-    batch, channels, *size = image.shape
-    n = len(size)
-    split = image.reshape(batch, channels, *(part for length in size for part in (length // 2, 2)))
-    order = (0, 1, *range(3, 3 + 2 * n, 2), *range(2, 2 + 2 * n, 2))
-    return split.permute(order).reshape(batch, channels * 2**n, *(length // 2 for length in size))
-
-
-def unfold(image: Tensor) -> Tensor:
-    """Undo ``fold``."""
-    batch, channels, *size = image.shape
-    n = len(size)
-    split = image.reshape(batch, channels // 2**n, *[2] * n, *size)
-    order = (0, 1, *(axis for k in range(n) for axis in (2 + n + k, 2 + k)))
-    return split.permute(order).reshape(batch, channels // 2**n, *(length * 2 for length in size))
 
 
 class PlainUNet(Network):

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from MedGANLogic.parts.dimensions import BATCH_NORM, CONVOLUTION
-from MedGANLogic.parts.generators.plain_unet import unfold
+from MedGANLogic.parts.grids import unfold
 from MedGANLogic.parts.network import Network
 
 

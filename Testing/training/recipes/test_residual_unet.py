@@ -1,5 +1,6 @@
 """The residual U-Net against a loop written by hand."""
 
+import math
 from copy import deepcopy
 from dataclasses import replace
 from types import SimpleNamespace
@@ -8,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 from bundled import bundled
-from by_hand import assert_same, lowered, players_of, published, two_steps
+from by_hand import assert_same, lowered, published, two_steps
 from torch.optim import Adam
 
 from MedGANLogic import recipes
 from MedGANLogic.domain import CT, MR
-from MedGANLogic.feeds import Batches, Pool
+from MedGANLogic.feeds import Augmentation, Batches, Pool
 from MedGANLogic.inference.translate import translate
 from MedGANLogic.recipe import build
 from MedGANLogic.study import DENOISING, TRANSLATION, Study, StudyError
@@ -22,8 +23,8 @@ from MedGANLogic.training import optimizers_of, play, start
 NAME = "residual-unet"
 
 
-def weighted_mean(costs, weight):
-    return (costs * weight).sum((1, 2, 3, 4)).div(weight.sum((1, 2, 3, 4))).mean()
+def root_of_squares(error, weight):
+    return ((error**2 * weight).sum((1, 2, 3, 4)) / weight.sum((1, 2, 3, 4)) + 1e-8).sqrt().mean()
 
 
 def trained_by_hand(networks, batches, steps):
@@ -33,7 +34,7 @@ def trained_by_hand(networks, batches, steps):
         adam.param_groups[0]["lr"] = 1e-3 * (1 + torch.cos(torch.tensor(torch.pi * step / steps)).item()) / 2
         error = generator(batch["input"]) - batch["target"]
         adam.zero_grad()
-        (weighted_mean(error.abs(), batch["weight"]) + 50 * weighted_mean(error**2, batch["weight"])).backward()
+        root_of_squares(error, batch["weight"]).backward()
         adam.step()
         with torch.no_grad():
             for followed, following in zip(generator.parameters(), average.parameters(), strict=True):
@@ -47,11 +48,17 @@ def test_two_steps_are_those_written_by_hand(toy_study, toy_cohort):
     assert_same(played, by_hand, spared=0.02)
 
 
-def test_what_is_lowered_is_l1_and_fifty_times_l2():
-    error = torch.tensor([0.5, -0.1]).reshape(1, 1, 1, 2)
-    game = SimpleNamespace(fake_b=error, real_b=torch.zeros(1, 1, 1, 2), weight=torch.tensor([[[[1.0, 3.0]]]]))
-    expected = (0.5 + 3 * 0.1) / 4 + 50 * (0.25 + 3 * 0.01) / 4
-    assert lowered(players_of(NAME)["generator"], game) == pytest.approx(expected)
+def test_what_is_lowered_is_each_samples_root_mean_square_and_then_minus_its_psnr():
+    error = torch.tensor([[0.5, -0.1], [0.05, -0.01]]).reshape(2, 1, 1, 2)
+    weight = torch.tensor([1.0, 3.0]).expand(2, 1, 1, 2)
+    game = SimpleNamespace(fake_b=error, real_b=torch.zeros(2, 1, 1, 2), weight=weight)
+    squares = [(0.25 + 3 * 0.01) / 4, (0.25 + 3 * 0.01) / 400]
+    expected = sum(square**0.5 for square in squares) / 2
+    first, then = published(NAME).phases
+    assert lowered(first.players[0], game) == pytest.approx(expected, rel=1e-3)
+    psnr = [10 * math.log10(1 / square) for square in squares]
+    assert lowered(then.players[0], game) == pytest.approx(-sum(psnr) / 2 * math.log(10) / 10, rel=1e-2)
+    assert (first.steps, then.steps) == (3600, 2400)
 
 
 def test_there_is_no_adversary_and_the_average_predicts():
@@ -63,17 +70,18 @@ def test_there_is_no_adversary_and_the_average_predicts():
 
 def test_patches_are_mirrored_and_turned_but_never_interpolated_or_shaded(toy_study, toy_cohort):
     (pair,) = published(NAME).phases[0].feed.sources
-    assert pair.augmentation.bent == pair.augmentation.contrast == pair.augmentation.narrowed == 0
+    assert pair.augmentation == Augmentation(contrast=0, eased=0.9)
     study = toy_study(2, 0, example=DENOISING)
     recipe = build(recipes.load(NAME), study)
     pool = Pool(study, toy_cohort(study)[:1])
-    volumes, scale = pool.volumes[0], pool.scales[0]["low"]
-    known = set(scale.to_network(volumes["low"]).flatten().tolist())
-    assert set(Batches(recipe.phases[0].feed, pool, (0,))[0]["input"].flatten().tolist()) <= known
+    known = set(
+        pool.scales[0]["full"].to_network(pool.cases[0].in_unit("full", pool.volumes[0]["full"])).flatten().tolist()
+    )
+    assert set(Batches(recipe.phases[0].feed, pool, (0,))[0]["target"].flatten().tolist()) <= known
 
 
 def test_an_untrained_network_returns_its_input_and_a_trained_one_is_nearer_to_the_target(toy_study, toy_cohort):
-    study = toy_study(2, 1, example=DENOISING, patch=24, batch=4, width=8, rate=3e-3)
+    study = toy_study(2, 1, example=DENOISING, patch=24, batch=4, width=16, rate=3e-3, steps=200)
     recipe = build(recipes.load(NAME), study)
     state, phase = start(recipe, torch.device("cpu")), recipe.phases[0]
     pool = Pool(study, toy_cohort(study)[:2])
@@ -81,8 +89,8 @@ def test_an_untrained_network_returns_its_input_and_a_trained_one_is_nearer_to_t
     batch = drawn[1000]
     off = [(batch["input"][:, 1:2] - batch["target"]).square().mean()]
     assert torch.equal(state.networks["generator"](batch["input"]), batch["input"][:, 1:2])
-    optimizers, numbers = optimizers_of(phase, state.networks), iter(range(80))
-    for step in range(80):
+    optimizers, numbers = optimizers_of(phase, state.networks), iter(range(120))
+    for step in range(120):
         play(phase, state.networks, optimizers, (drawn[number] for number in numbers), step, torch.device("cpu"))
     off.append((state.networks["generator_average"](batch["input"]) - batch["target"]).square().mean())
     assert off[1] < 0.9 * off[0]

@@ -1,0 +1,64 @@
+#!/usr/bin/env bash
+# Simulate, train and measure the shipped denoisers of CT, from the scans to the cards.
+# Usage, from the top level: Resources/Studies/denoise-ct.sh FOLDER_OF_MEDGAN [RUNS]. Run it again after a break:
+# it goes on.
+set -euo pipefail
+medgan="$1/medgan"
+runs="${2:-runs/denoise-ct}"
+study=Resources/Studies/denoise-ct
+scans=../shared/data
+# One thread per run: two runs side by side then share two cores without waiting for each other.
+export OMP_NUM_THREADS=1
+mkdir -p "$runs/low"
+
+simulate() { # SCAN DOSE KERNEL ARGUMENTS…
+    local low
+    low="$runs/low/$(basename "$1" .nii.gz)-$2-$3.nii.gz"
+    [ -e "$low.medgan.json" ] || "$medgan" simulate low-dose "$scans/$1.nii.gz" "$low" --dose "$2" --kernel "$3" --seed 1 "${@:4}"
+}
+
+# The least dose that a denoiser must manage, as the scanner would have shown it, and finer noise. Scans that are noisy
+# to begin with starve of photons below 10 %.
+for scan in chest_ct/rider_pilot_0117 chest_ct/lung_dx_a000{1_kernelB,1_kernelL,2_B40f,2_B70f} head_ct/ge_hispeed_vault; do
+    simulate "$scan" 0.05 scan
+    simulate "$scan" 0.25 sharp
+done
+for scan in chest_ct/lidc_0314 chest_ct/lungfcp_0001; do
+    simulate "$scan" 0.10 scan --modulation
+    simulate "$scan" 0.25 sharp --modulation
+done
+
+train() { # RUN TESTED ARGUMENTS…: begin, go on, or leave alone what is done
+    local run="$runs/$1" tested
+    read -ra tested <<<"--test $2"
+    if [ ! -e "$run/bundle/manifest.json" ]; then
+        "$medgan" train --cohort "$runs/cohort.zip" --out "$run" "${tested[@]}" "${@:3}" $([ -e "$run/run.json" ] && echo --resume)
+    fi
+}
+
+both() { # FOLD TESTED: the accurate network, and the natural one that goes on from it
+    train "accurate-$1" "$2" --recipe residual-unet --study "$study.toml"
+    train "natural-$1" "$2" --recipe residual-unet-gan --study "$study-natural.toml" --from "$runs/accurate-$1/bundle"
+}
+
+folds() { # KIND
+    echo "$runs/$1-a/bundle $runs/$1-b/bundle $runs/$1-c/bundle"
+}
+
+[ -e "$runs/cohort.zip" ] || "$medgan" cohort pack --study "$study.toml" --cohort "$study.csv" --out "$runs/cohort.zip"
+both a "LIDC-IDRI-0314 Lung_Dx-A0001" &
+both b "RIDER-0117 Lung_Dx-A0002"
+both c "LungFCP-01-0001 dcm_qa_ct-GE"
+both all ""
+wait
+# Expanded on purpose: one argument for each fold.
+# shellcheck disable=SC2046
+ship() { # KIND NAME OTHER
+    "$medgan" measure "$runs/$1-all/bundle" --folds $(folds "$1") --cohort "$study.csv" --compare "$3" $(folds "$3")
+    rm -rf "Resources/Bundles/$2"
+    cp -r "$runs/$1-all/bundle" "Resources/Bundles/$2"
+    sha256sum "Resources/Bundles/$2/manifest.json"
+}
+ship accurate denoise-ct natural
+ship natural denoise-ct-natural accurate
+echo "Put these SHA-256 into SHIPPED in MedGANLogic/catalogue.py."
