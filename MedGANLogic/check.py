@@ -168,12 +168,12 @@ def _labels(_card: Card, _role: str, image: Image) -> list[Finding]:
 
 def _values(card: Card, role: str, image: Image) -> list[Finding]:
     values, domain = _sample(image.voxels[0]), card.inputs[role]
-    doubt = _ct_doubt(values) if domain.unit == "HU" else _foreign_doubt(values, domain.unit)
+    doubt = ct_doubt(values) if domain.unit == "HU" else _foreign_doubt(values, domain.unit)
     expected = f"{card.name} reads {domain.modality} ({domain.unit})"
     return [Finding(Level.ERROR, doubt.format(expected=expected), forceable=True)] if doubt else []
 
 
-def _ct_doubt(values: Array) -> str:
+def ct_doubt(values: Array) -> str:
     """Say why the values cannot be those of a CT in HU; nothing where they can."""
     if _is_ct(values):
         return ""

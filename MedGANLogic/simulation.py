@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 
 from MedGANLogic import __version__
 from MedGANLogic.catalogue import RESEARCH_USE
-from MedGANLogic.check import _ct_doubt
+from MedGANLogic.check import ct_doubt
 from MedGANLogic.domain import CT
 from MedGANLogic.evaluation.metrics import Undefined
 from MedGANLogic.evaluation.noise import NoisePower, Patches, flat_patches, noise_power
 from MedGANLogic.images import Image, ImageError, Orientation, fingerprint, read, write
 from MedGANLogic.inference.predict import Progress, silent
-from MedGANLogic.inference.translate import Translation, _refuse_place, _write_all
+from MedGANLogic.inference.translate import Translation, refuse_place, write_all
 from MedGANLogic.parts.operators.low_dose import Scanner
 from MedGANLogic.parts.operators.projection import Kernel, Pixels
 from MedGANLogic.passes import Volume, slices_back, slices_first
@@ -149,10 +149,10 @@ def simulated_file(source: str, output: str, unit: str, simulate: Callable[[Imag
     It is also written beside the file, as JSON. Raises what ``read``, ``simulate`` and ``write`` raise.
     """
     place = Path(output)
-    _refuse_place(place, [Path(source)])
+    refuse_place(place, [Path(source)])
     result = simulate(read(source, unit))
     said = {"input": source, "input_sha256": fingerprint(Path(source))}
-    return _write_all({place: result}, said, lambda made, to: write(made.image, to))
+    return write_all({place: result}, said, lambda made, to: write(made.image, to))
 
 
 def exposure(image: Image, scanner: Scanner) -> Exposure:
@@ -223,7 +223,7 @@ def _axial(image: Image) -> tuple[Volume, Pixels]:
         raise ImageError(f"the image has voxels {image.voxels.shape}: expected one value for each")
     if missing := float((~np.isfinite(image.voxels)).mean()):
         raise ImageError(f"{missing:.2%} of the voxels are NaN or infinite: no photons can be counted behind them")
-    if doubt := _ct_doubt(image.voxels[0]):
+    if doubt := ct_doubt(image.voxels[0]):
         raise ImageError(doubt.format(expected="only a CT in HU can be simulated at a lower dose"))
     upright = image.with_orientation(Orientation.nearest(image.affine))
     hu = np.ascontiguousarray(slices_first(upright.voxels[0], "axial"), np.float32)

@@ -1,4 +1,4 @@
-"""Images to try the models on: a phantom that is made on the spot, and two volumes that Slicer publishes."""
+"""Images to try the models on: phantoms that are made on the spot, and two volumes that Slicer publishes."""
 
 from MedGANLogic.domain import MR
 from MedGANLogic.errors import MedGANError
@@ -7,6 +7,7 @@ from MedGANLogic.jobs import Job, State
 from MedGANLogic.mrml import node_from_image
 
 _CATEGORY = "MedGAN"
+_ANATOMIES = ("thigh", "head")
 #: Slicer's own samples: node name, file, SHA-256. They are downloaded when the user asks for them.
 _PUBLISHED = (
     ("MRHead", "MR-head.nrrd", "cc211f0dfd9a05ca3841ce1141b292898b2dd2d3f08286affadf823a7e58df93"),
@@ -19,12 +20,13 @@ def register(interpreter: str) -> None:
     """Offer the images in Slicer's Sample Data module."""
     from SampleData import SampleDataLogic
 
-    SampleDataLogic.registerCustomSampleDataSource(
-        category=_CATEGORY,
-        sampleName="MedGANThigh",
-        nodeNames="MedGANThigh",
-        customDownloader=lambda _source: [makePhantom(interpreter)],
-    )
+    for anatomy in _ANATOMIES:
+        SampleDataLogic.registerCustomSampleDataSource(
+            category=_CATEGORY,
+            sampleName=_nameOf(anatomy),
+            nodeNames=_nameOf(anatomy),
+            customDownloader=lambda _source, anatomy=anatomy: [makePhantom(interpreter, anatomy)],
+        )
     for name, file, sha256 in _PUBLISHED:
         SampleDataLogic.registerCustomSampleDataSource(
             category=_CATEGORY,
@@ -36,17 +38,24 @@ def register(interpreter: str) -> None:
         )
 
 
-def makePhantom(interpreter: str):
-    """Make the MR of a digital thigh in a child process and return its node. Raises MedGANError where that fails."""
+def _nameOf(anatomy: str) -> str:
+    return f"MedGAN{anatomy.capitalize()}"
+
+
+def makePhantom(interpreter: str, anatomy: str):
+    """Make the MR of a digital thigh or head in a child process and return its node.
+
+    Raises MedGANError where that fails.
+    """
     import slicer
 
     with Job(interpreter) as job:
         file = job.folder / "mr.npy"
-        job.start("phantom", file)
+        job.start("phantom", file, "--anatomy", anatomy)
         while job.wait(timeout=0.05) is State.RUNNING:
             slicer.app.processEvents()
         if job.state is not State.DONE:
             raise MedGANError(job.error)
-        node = node_from_image(read(file, MR.unit), MR, slicer.mrmlScene, "MedGANThigh")
+        node = node_from_image(read(file, MR.unit), MR, slicer.mrmlScene, _nameOf(anatomy))
     slicer.util.setSliceViewerLayers(background=node, fit=True)
     return node

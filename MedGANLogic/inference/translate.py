@@ -314,10 +314,10 @@ def translate_file(
     output = Path(output_path)
     (places,) = _places(output, suffix_of(output), opened.card)
     for place in places:
-        _refuse_place(place, request.files)
+        refuse_place(place, request.files)
     done = _translated(opened, request, device, progress)
     results = dict(zip(places, (done, *done.further.values()), strict=True))
-    return _write_all(results, _said(opened, request), lambda result, place: write(result.image, place))
+    return write_all(results, _said(opened, request), lambda result, place: write(result.image, place))
 
 
 def translate_series(
@@ -339,7 +339,7 @@ def translate_series(
     def save(result: Translation, place: Path) -> None:
         dicom.write(result.image, bundle.card.targets[result.provenance["target"]], bundle.model, source, place)
 
-    return _write_all(results, _said(bundle, request), save)
+    return write_all(results, _said(bundle, request), save)
 
 
 def _said(bundle: Bundle, request: Request) -> dict[str, Any]:
@@ -360,7 +360,7 @@ def _places(output: Path, suffix: str, card: Card, volumes: int = 1) -> list[lis
     return [[output.with_name(f"{stem}{number}{role}{suffix}") for role in roles] for number in numbers]
 
 
-def _write_all(
+def write_all(
     results: Mapping[Path, Translation], said: Mapping[str, Any], save: Callable[[Translation, Path], None]
 ) -> dict[str, Any]:
     """Write results, each with its account beside it, the first one last; return its account.
@@ -410,14 +410,14 @@ def sample_file(
     output = Path(output_path)
     places = _places(output, suffix_of(output), bundle.card, len(_stacks(bundle.card, count)))
     for place in itertools.chain(*places):
-        _refuse_place(place, [])
+        refuse_place(place, [])
     drawn = sample(bundle, seed, count, choices, device, progress)
     results = {
         place: result
         for of_volume, done in zip(places, drawn, strict=True)
         for place, result in zip(of_volume, (done, *done.further.values()), strict=True)
     }
-    return _write_all(results, {}, lambda result, place: write(result.image, place))
+    return write_all(results, {}, lambda result, place: write(result.image, place))
 
 
 @contextmanager
@@ -451,7 +451,7 @@ def sidecar_of(output: Path) -> Path:
     return output.with_name(output.name + ".medgan.json")
 
 
-def _refuse_place(output: Path, sources: Sequence[Path]) -> None:
+def refuse_place(output: Path, sources: Sequence[Path]) -> None:
     """Refuse, before any work, an output that cannot be written, or that would overwrite what is read."""
     suffix_of(output)
     if not output.parent.is_dir():

@@ -376,11 +376,13 @@ def test_sample_images_are_registered_and_the_phantom_is_made_on_the_spot(panel,
 
     SampleImages.register(sys.executable)
     sources = {source.sampleName: source for source in desktop.modules.sampleDataSources["MedGAN"]}
-    assert set(sources) == {"MedGANThigh", "MedGANMRHead", "MedGANCTChest"}
+    assert set(sources) == {"MedGANThigh", "MedGANHead", "MedGANMRHead", "MedGANCTChest"}
     for name in ("MedGANMRHead", "MedGANCTChest"):
         assert sources[name].uris.endswith(sources[name].checksums.removeprefix("SHA256:"))
-    (node,) = sources["MedGANThigh"].customDownloader(sources["MedGANThigh"])
-    assert image_from_node(node, "none").voxels.std() > 50
+    for name in ("MedGANThigh", "MedGANHead"):
+        (node,) = sources[name].customDownloader(sources[name])
+        assert node.GetName() == name
+        assert image_from_node(node, "none").voxels.std() > 50
 
 
 def test_ui_file_is_in_order():
