@@ -121,7 +121,10 @@ class Bundle:
 
 
 def rounded(network: nn.Module) -> nn.Module:
-    """Round a network's weights in place to what is stored (float16), so that what is measured is what is saved."""
+    """Round a network's weights in place to what is stored, so that what is measured is what is saved.
+
+    That is float16, and float32 where a tensor would overflow.
+    """
     with torch.no_grad():
         for value in network.state_dict().values():
             if value.is_floating_point():
@@ -130,13 +133,14 @@ def rounded(network: nn.Module) -> nn.Module:
 
 
 def describe(networks: Mapping[str, nn.Module], passes: tuple[Step, ...]) -> dict[str, NetworkCard]:
-    """Return the cards of the networks that passes use. Raises BundleError for a class that no bundle may hold."""
+    """Return the cards of the networks that passes use. Raises BundleError for those that no bundle may hold."""
     cards = {}
     for name in dict.fromkeys(name for one in passes for name in one.networks):
         network = networks[name]
         if type(network) is not NETWORKS.get(type(network).__name__) or not isinstance(network, Network):
             raise BundleError(f"{type(network).__name__} is not among the networks of a bundle: {', '.join(NETWORKS)}")
         cards[name] = NetworkCard(type(network).__name__, network.arguments)
+        _without_memory(cards[name])
     return cards
 
 
@@ -149,9 +153,9 @@ def save(
 ) -> Model:
     """Write a bundle and return it as found again; the folder appears, or is replaced, only when it is whole.
 
-    ``pictures`` are PNG files by their path in the folder, for the card. Weights are stored in float16: round them
-    first (``rounded``), or saved and opened will differ. Raises BundleError for a card or weights that could not be
-    opened again; what was in the folder before is then still there.
+    ``pictures`` are PNG files by their path in the folder, for the card. Weights are stored as ``rounded`` leaves
+    them: without it, saved and opened will differ. Raises BundleError for a card or weights that could not be opened
+    again; what was in the folder before is then still there.
     """
     partial = folder.with_name(f".{folder.name}.partial-{os.getpid()}")
     shutil.rmtree(partial, ignore_errors=True)
@@ -205,7 +209,11 @@ def open_bundle(model: Model) -> Bundle:
 
 
 def _stored(value: torch.Tensor) -> torch.Tensor:
-    return value.to(torch.float16) if value.is_floating_point() else value
+    if not value.is_floating_point():
+        return value
+    half = value.to(torch.float16)
+    # A running variance may lie beyond 65504, where float16 ends.
+    return half if bool(half.isfinite().all()) else value
 
 
 def _write_json(path: Path, data: Mapping[str, Any]) -> None:

@@ -1,9 +1,10 @@
 """A whole experiment: cohort, recipe, run, bundle. What ``medgan train`` does, in one folder that can be resumed.
 
-run.json          recipe, study, pace, SHA-256 of the cohort and of the model begun from: what a resumed run must have
+run.json          recipe, study, pace, SHA-256 of the cohort and of the model begun from: what a resumed run must have;
+                  there once a first step has been taken
 cohort.zip        the packed cohort, where a table was given
 checkpoint.pt     the last healthy state
-best.pt           the networks with the lowest error on the validation subjects
+best.pt           the networks with the lowest error on the validation subjects, and this error and its step
 log.jsonl         the flight recorder's records, validation errors, alarms
 samples/          at every validation, what the networks made: .npy, (H, W) in [0, 1]; 'medgan curves' shows them
 tensorboard/      the same, with sample images, where TensorBoard is installed
@@ -12,10 +13,14 @@ bundle/           the model
 
 import json
 import os
+import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -26,25 +31,28 @@ from MedGANLogic import __version__, processes
 from MedGANLogic.bundle import Bundle, describe, rounded, save
 from MedGANLogic.catalogue import Card, Model, sha256
 from MedGANLogic.check import QUANTILES, contrast
-from MedGANLogic.cohort import PARTS, Case, packed_study, unpack
+from MedGANLogic.cohort import PARTS, Case, fold, packed_study, unpack
+from MedGANLogic.feeds import Pool
+from MedGANLogic.images import Grid
+from MedGANLogic.parts.features.frozen import FrozenFeatures
 from MedGANLogic.recipe import ExponentialAverage, Networks, Recipe, build
 from MedGANLogic.recipes import load
 from MedGANLogic.recorder import OnAlarm, Record
 from MedGANLogic.study import Study
 from MedGANLogic.training import (
-    CHECKPOINT,
     Pace,
     Progress,
+    Run,
     State,
     TrainingError,
+    Validate,
     evaluating,
     fit,
     load_best,
-    play_steps,
     resume,
     start,
 )
-from MedGANLogic.validation import Score, refuse_incomparable, validate
+from MedGANLogic.validation import Score, measure_of, refuse_incomparable, validate
 
 COHORT = "cohort.zip"
 RUN = "run.json"
@@ -61,7 +69,11 @@ _TIMED, _UNTIMED = 12, 4
 
 @dataclass(frozen=True)
 class Experiment:
-    """What is trained, on what, where, and what is done about an alarm. ``command`` is kept for the card."""
+    """What is trained, on what, where, and what is done about an alarm. ``command`` is kept for the card.
+
+    ``tested`` are the subjects of a fold: all others train, and no one is kept for validation. None stands for the
+    parts that the cohort says.
+    """
 
     recipe: str
     study: Study
@@ -71,60 +83,78 @@ class Experiment:
     command: str
     on_alarm: OnAlarm = OnAlarm.STOP
     workers: int = 0
+    tested: Sequence[str] | None = None
 
 
-def steps_of(recipe: str, study: Study) -> int:
-    """Return how many steps a recipe asks for when the user does not say."""
-    return sum(phase.steps for phase in build(load(recipe), study).phases)
+def refuse_early(recipe: str, study: Study, folder: Path, resumed: bool) -> None:
+    """Raise what can be known before a cohort is packed, having written nothing.
+
+    TrainingError for a folder that holds a run already, or none to resume; MedGANError for a recipe that there is not;
+    StudyError for a study that it does not take, and BundleError for networks that no bundle may hold.
+    """
+    with torch.device("meta"):
+        made = build(load(recipe), study)
+    describe(made.networks, made.passes)
+    _refuse_folder(folder, resumed)
 
 
-def train(experiment: Experiment, pace: Pace | float, start_from: Bundle | None, resumed: bool) -> Iterator[Progress]:
-    """Train to the end and leave a bundle, yielding after every step. ``pace`` in minutes is turned into steps first.
+def _refuse_folder(folder: Path, resumed: bool) -> None:
+    if resumed:
+        _run_in(folder)
+    elif (folder / RUN).exists():
+        raise TrainingError(f"{folder} holds a run already: --resume it, or give another --out")
 
-    A run that was killed before its first checkpoint begins again when it is resumed. Raises TrainingError for a
-    folder that holds a run already, or none to resume, or another one, and for a cohort that was packed for another
-    study; CohortError, StudyError and UnhealthyError as the parts do.
+
+def train(
+    experiment: Experiment, pace: Pace | float | None, start_from: Bundle | None, resumed: bool
+) -> Iterator[Progress]:
+    """Train to the end and leave a bundle, yielding after every step.
+
+    ``pace`` in minutes is turned into steps first; None stands for the recipe's own steps, or for those that a resumed
+    run began with. Whatever can be refused is refused before anything is written: TrainingError as by ``refuse_early``,
+    for another run than the one to resume, and for a cohort that was packed for another study; CohortError, StudyError
+    and ProcessesError as the parts do. UnhealthyError ends a run that an alarm stops. Where the cohort keeps no subject
+    for validation, the last networks are the model; else the best of the last phase.
     """
     folder, study = experiment.folder, experiment.study
+    _refuse_folder(folder, resumed)
     _refuse_other_study(experiment)
     cases = unpack(experiment.cohort)
-    if not any(case.part == "validation" for case in cases):
-        raise TrainingError("no subject is kept for validation: give some the part 'validation' in the table")
+    if experiment.tested is not None:
+        cases = fold(cases, experiment.tested)
+    parts = {part: [case for case in cases if case.part == part] for part in PARTS}
     recipe = build(load(experiment.recipe), study)
     if start_from is not None:
         _begin_from(recipe, start_from)
-    refuse_incomparable(recipe, study, [case for case in cases if case.part == "validation"])
-    first = processes.number() == 0
-    if first:
-        pace = _agreed(experiment, cases, pace, start_from, resumed)
-    processes.wait()
-    pace = Pace(**json.loads((folder / RUN).read_text(encoding="utf-8"))["pace"])
+    pool, monitor = Pool(study, parts["train"]), _Monitor(experiment, recipe, parts["validation"])
+    if monitor.cases:
+        refuse_incomparable(recipe, study, monitor.cases)
+    description = _description(experiment, recipe, start_from)
+    if resumed:
+        pace = _pace_before(folder, description, pace)
+    elif pace is None:
+        pace = paced(sum(phase.steps for phase in recipe.phases))
+    elif not isinstance(pace, Pace):
+        pace = paced(_steps_within(60 * pace, experiment, pool, monitor))
+    run = Run(recipe, pool, pace, folder, monitor.validate, experiment.on_alarm, experiment.workers)
     state = start(recipe, experiment.device)
-    if resumed and (folder / CHECKPOINT).exists():
+    if resumed:
         resume(state, recipe, folder)
     processes.wait()
-    records = _cut_log(folder / LOG, state.step) if first else []
-    monitor = _Monitor(experiment, recipe, [case for case in cases if case.part == "validation"])
-    training = fit(
-        state,
-        recipe,
-        study,
-        cases,
-        pace,
-        folder,
-        monitor.score,
-        experiment.on_alarm,
-        records,
-        experiment.workers,
-    )
-    for progress in training:
+    first = processes.number() == 0
+    records = _cleared(folder, state.step) if first else []
+    for progress in fit(run, state, records):
+        if first and not (folder / RUN).exists():
+            told = {**description, "pace": asdict(pace), "command": experiment.command}
+            _write_whole(folder / RUN, json.dumps(told, indent=1))
         if first and (progress.record or progress.alarms or progress.score is not None):
-            _log(folder / LOG, _log_entry(progress))
+            _log(folder / LOG, _log_entry(progress, monitor))
             monitor.show(progress)
         yield progress
     if first:
-        load_best(state, folder)
-        _leave_bundle(experiment, recipe, state, cases, pace, monitor)
+        if monitor.cases:
+            load_best(state, folder)
+        _leave_bundle(experiment, run, state, parts, monitor.measure)
 
 
 def _begin_from(recipe: Recipe, bundle: Bundle) -> None:
@@ -148,33 +178,47 @@ def _refuse_other_study(experiment: Experiment) -> None:
         raise TrainingError(f"{experiment.cohort} was packed for another study ({', '.join(changed)}): pack it again")
 
 
-def _agreed(
-    experiment: Experiment, cases: Sequence[Case], pace: Pace | float, start_from: Bundle | None, resumed: bool
-) -> Pace:
-    """Return the pace, and make the folder's ``run.json`` say, or have said, what this run is."""
+def _description(experiment: Experiment, recipe: Recipe, start_from: Bundle | None) -> dict[str, Any]:
+    """Return what must be the same for a run to be resumed."""
     description = {
         "recipe": experiment.recipe,
         "study": experiment.study.to_json(),
         "cohort_sha256": sha256(experiment.cohort),
+        "tested": experiment.tested,
         "begun_from_sha256": start_from and start_from.model.sha256,
+        **_features_of(recipe),
     }
     # As it is read again: a label's colour is a tuple here and a list there.
-    description = json.loads(json.dumps(description))
-    described = experiment.folder / RUN
-    if resumed:
-        try:
-            found = json.loads(described.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise TrainingError(f"{experiment.folder} holds no run to resume: {error}") from error
-        if changed := [key for key, value in description.items() if found.get(key) != value]:
-            raise TrainingError(f"{', '.join(changed)} changed since this run began: it cannot be resumed")
-        return Pace(**found["pace"])
-    if (experiment.folder / CHECKPOINT).exists() or described.exists():
-        raise TrainingError(f"{experiment.folder} holds a run already: --resume it, or give another --out")
-    (experiment.folder / SAMPLES).mkdir(exist_ok=True)
-    if not isinstance(pace, Pace):
-        pace = paced(_steps_within(60 * pace, experiment, cases))
-    _write_whole(described, json.dumps({**description, "pace": asdict(pace), "command": experiment.command}, indent=1))
+    read: dict[str, Any] = json.loads(json.dumps(description))
+    return read
+
+
+def _features_of(recipe: Recipe) -> dict[str, str]:
+    """Return the SHA-256 of the weights that a recipe compares images by; nothing where it has none."""
+    frozen = [network for network in recipe.networks.values() if isinstance(network, FrozenFeatures)]
+    return {"features_sha256": frozen[0].sha256} if frozen else {}
+
+
+def _run_in(folder: Path) -> dict[str, Any]:
+    """Return what a folder says of its run. Raises TrainingError where it holds none."""
+    try:
+        found: dict[str, Any] = json.loads((folder / RUN).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise TrainingError(f"{folder} holds no run to resume: {error}") from error
+    return found
+
+
+def _pace_before(folder: Path, description: Mapping[str, Any], asked: Pace | float | None) -> Pace:
+    """Return the pace that a run began with. Raises TrainingError where it is another run, or asked for another."""
+    found = _run_in(folder)
+    if changed := [key for key, value in description.items() if found.get(key) != value]:
+        raise TrainingError(f"{', '.join(changed)} changed since this run began: it cannot be resumed")
+    pace = Pace(**found["pace"])
+    if asked not in (None, pace):
+        raise TrainingError(
+            f"{folder} holds a run of {pace.steps} steps: resume it without another --steps or --minutes, or begin "
+            "one in another --out, with --from this one's bundle"
+        )
     return pace
 
 
@@ -184,17 +228,28 @@ def paced(steps: int) -> Pace:
     return Pace(steps, validate_every, save_every=min(200, validate_every))
 
 
-def _steps_within(seconds: float, experiment: Experiment, cases: Sequence[Case]) -> int:
-    """Return how many steps fit, validations included, timed on networks that are thrown away; at least one."""
+def _steps_within(seconds: float, experiment: Experiment, pool: Pool, monitor: "_Monitor") -> int:
+    """Return how many steps fit, validations included, timed on networks that are thrown away; one a phase at least.
+
+    What a phase needs until its pace is steady is counted once.
+    """
     recipe = build(load(experiment.recipe), experiment.study)
-    state = start(recipe, experiment.device)
-    times = [_clock(experiment.device) for _ in play_steps(state, recipe, experiment.study, cases, _TIMED)]
-    kept_apart = [case for case in cases if case.part == "validation"]
+    asked = sum(phase.steps for phase in recipe.phases)
+    pace, per_step = Pace(_TIMED + 1, _TIMED + 1, _TIMED + 1), 0.0
+    for phase in recipe.phases:
+        alone = replace(recipe, phases=(phase,))
+        state, began = start(alone, experiment.device), _clock(experiment.device)
+        with TemporaryDirectory() as folder:
+            steps = fit(Run(alone, pool, pace, Path(folder), monitor.validate), state)
+            times = [_clock(experiment.device) for _ in islice(steps, _TIMED)]
+        seconds -= times[_UNTIMED - 1] - began
+        per_step += phase.steps / asked * (times[-1] - times[_UNTIMED - 1]) / (_TIMED - _UNTIMED)
+    began = _clock(experiment.device)
     with evaluating(state.networks):
-        validate(state.networks, recipe, experiment.study, kept_apart)
-    validating = _clock(experiment.device) - times[-1]
-    per_step = (times[-1] - times[_UNTIMED - 1]) / (_TIMED - _UNTIMED)
-    return max(1, round((seconds - _VALIDATIONS * validating) / per_step))
+        if monitor.validate:
+            monitor.validate(state.networks)
+    seconds -= _VALIDATIONS * (_clock(experiment.device) - began)
+    return max(len(recipe.phases), round(seconds / per_step))
 
 
 def _clock(device: torch.device) -> float:
@@ -204,12 +259,12 @@ def _clock(device: torch.device) -> float:
     return time.monotonic()
 
 
-def _log_entry(progress: Progress) -> dict[str, Any]:
-    entry: dict[str, Any] = {"step": progress.step}
+def _log_entry(progress: Progress, monitor: "_Monitor") -> dict[str, Any]:
+    entry: dict[str, Any] = {"step": progress.step, "phase": progress.phase}
     if progress.record is not None:
         entry |= progress.record.to_json()
     if progress.score is not None:
-        entry["validation"] = progress.score
+        entry |= {"validation": progress.score, "measure": monitor.measure}
     if progress.alarms:
         entry["alarms"] = [{"name": alarm.name, "text": alarm.text} for alarm in progress.alarms]
     return entry if progress.rolled_back_to is None else {**entry, "rolled_back_to": progress.rolled_back_to}
@@ -220,12 +275,15 @@ def _log(path: Path, entry: Mapping[str, Any]) -> None:
         log.write(json.dumps(entry) + "\n")
 
 
-def _cut_log(path: Path, step: int) -> list[Record]:
-    """Drop what was logged after the checkpoint: those steps are taken again. A line cut short is one of them.
+def _cleared(folder: Path, step: int) -> list[Record]:
+    """Drop what was logged after the checkpoint, and what a killed process left half-written.
 
-    Return the records that are left. Where the run was rolled back, what it went back on stays in the log, but is no
-    record of what the networks are now.
+    Those steps are taken again; a line cut short is one of them. Return the records that are left. Where the run was
+    rolled back, what it went back on stays in the log, but is no record of what the networks are now.
     """
+    for partial in folder.glob(".*.partial-*"):
+        shutil.rmtree(partial) if partial.is_dir() else partial.unlink()
+    path = folder / LOG
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
     kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
     _write_whole(path, "".join(kept))
@@ -249,21 +307,32 @@ class _Monitor:
 
     def __init__(self, experiment: Experiment, recipe: Recipe, cases: Sequence[Case]) -> None:
         self.experiment, self.recipe, self.cases = experiment, recipe, cases
+        self.measure = measure_of(experiment.study, cases) if cases else ""
         self.last: Score | None = None
-        self.writer: Any = None
+
+    @cached_property
+    def writer(self) -> Any:
+        """The writer of TensorBoard's events; None where it is not installed."""
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
-            return
-        self.writer = SummaryWriter(experiment.folder / "tensorboard")
+            return None
+        return SummaryWriter(self.experiment.folder / "tensorboard")
 
-    def score(self, networks: Networks) -> float:
+    @property
+    def validate(self) -> Validate | None:
+        """What scores networks; None where no subject is kept for it."""
+        return self._score if self.cases else None
+
+    def _score(self, networks: Networks) -> float:
         self.last = validate(networks, self.recipe, self.experiment.study, self.cases)
         return self.last.value
 
     def show(self, progress: Progress) -> None:
-        if self.last is not None and progress.score is not None:
-            np.save(self.experiment.folder / SAMPLES / f"{progress.step:07d}.npy", self.last.picture.astype(np.float16))
+        if self.last and progress.score is not None:
+            samples = self.experiment.folder / SAMPLES
+            samples.mkdir(exist_ok=True)
+            np.save(samples / f"{progress.step:07d}.npy", self.last.picture.astype(np.float16))
         if self.writer is None:
             return
         if progress.record is not None:
@@ -272,20 +341,19 @@ class _Monitor:
             for name, value in progress.record.gradients.items():
                 self.writer.add_scalar(f"gradient norm/{name}", value, progress.step)
             self.writer.add_scalar("time/waiting for data", progress.record.waiting, progress.step)
-        if self.last is not None and progress.score is not None:
-            self.writer.add_scalar(f"validation/{self.last.measure}", progress.score, progress.step)
+        if self.last and progress.score is not None:
+            self.writer.add_scalar(f"validation/{self.measure}", progress.score, progress.step)
             self.writer.add_image("made", self.last.picture, progress.step, dataformats="HW")
         self.writer.flush()
 
 
 def _leave_bundle(
-    experiment: Experiment, recipe: Recipe, state: State, cases: Sequence[Case], pace: Pace, monitor: _Monitor
+    experiment: Experiment, run: Run, state: State, parts: Mapping[str, Sequence[Case]], measure: str
 ) -> Model:
-    study = experiment.study
+    study, recipe = experiment.study, run.recipe
     used = {name for one in recipe.passes for name in one.networks}
     networks = {name: rounded(network.eval().cpu()) for name, network in state.networks.items() if name in used}
-    validated = monitor.last.measure if monitor.last else "nothing"
-    subjects = {part: sorted({case.subject for case in cases if case.part == part}) for part in PARTS}
+    subjects = {part: sorted({case.subject for case in cases}) for part, cases in parts.items()}
     card = Card(
         name=str(study.about.get("name", experiment.folder.name)),
         title=str(study.about.get("title", f"{study.task} by {recipe.title}")),
@@ -296,7 +364,7 @@ def _leave_bundle(
         plane=study.plane,
         networks=describe(networks, recipe.passes),
         passes=recipe.passes,
-        validity=_validity(study, [case for case in cases if case.part == "train"]),
+        validity=_validity(study, parts["train"]),
         training={
             "recipe": experiment.recipe,
             "system": recipe.title,
@@ -305,13 +373,14 @@ def _leave_bundle(
             "subjects": {part: len(names) for part, names in subjects.items()},
             "test_subjects": subjects["test"],
             "cohort_sha256": sha256(experiment.cohort),
-            "steps": pace.steps,
-            "best_step": state.best_step,
-            "validation": {"measure": validated, "value": round(state.best_score, 4)},
+            **_features_of(recipe),
+            "steps": run.pace.steps,
+            "best_step": state.best_step if measure else run.pace.steps,
+            "validation": {"measure": measure, "value": round(state.best_score, 4)} if measure else None,
             "command": experiment.command,
             "versions": {"medgan": __version__, "torch": torch.__version__},
         },
-        departures=recipe.departures,
+        departures=_departures(experiment, run.pace),
         measured={},
         licence=str(study.about.get("licence", "not stated")),
         finer=study.finer_axes,
@@ -321,16 +390,38 @@ def _leave_bundle(
     return save(card, networks, f"# {card.title}\n\nNot measured yet: `medgan measure`.\n", experiment.folder / BUNDLE)
 
 
+def _departures(experiment: Experiment, pace: Pace) -> tuple[str, ...]:
+    """Return the recipe's departures from the paper, with the number of steps that were taken."""
+    study = experiment.study
+    with torch.device("meta"):
+        return load(experiment.recipe)(replace(study, changes={**study.changes, "steps": pace.steps})).departures
+
+
 def _validity(study: Study, cases: Sequence[Case]) -> dict[str, Any]:
-    """Say what the training cohort was like, with room around it [assumed: half as much again]."""
-    extents = np.array([case.grid.extent_mm for case in cases])
-    spacings = np.array([case.grid.spacing_mm for case in cases])
+    """Say what the training cohort's inputs were like, with room around it [assumed: half as much again]."""
+    shown = study.inputs or study.targets
+    grids = [_seen(study, case, role) for case in cases for role in shown if study.source(role) in case.volumes]
+    extents = np.array([grid.extent_mm for grid in grids])
+    spacings = np.array([grid.spacing_mm for grid in grids])
     return {
         "anatomy": list(study.about.get("anatomy", [])),
         "spacing_mm": [[round(low / 2, 3), round(high * 1.6, 3)] for low, high in _limits(spacings)],
         "extent_mm": [[round(low / 2, 1), round(high * 1.5, 1)] for low, high in _limits(extents)],
         "contrast": {role: _contrast_limits(cases, role, study) for role in study.inputs},
     }
+
+
+def _seen(study: Study, case: Case, role: str) -> Grid:
+    """Return the grid that a user's image would have that is like a case's: its file's, coarser where it is made so.
+
+    Of a cohort that does not say what its files were like, the grid that they were brought to.
+    """
+    grid = case.scanned.get(study.source(role), case.grid)
+    coarser = study.finer_axes if role in study.made else (1, 1, 1)
+    return Grid(
+        tuple(max(1, length // times) for length, times in zip(grid.shape, coarser, strict=True)),  # type: ignore[arg-type]
+        grid.affine @ np.diag([*coarser, 1]),
+    )
 
 
 def _limits(values: NDArray[Any]) -> list[tuple[float, float]]:

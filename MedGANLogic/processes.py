@@ -16,7 +16,23 @@ from MedGANLogic.errors import MedGANError
 
 
 class ProcessesError(MedGANError):
-    """A batch that cannot be shared."""
+    """A batch that cannot be shared, or too few devices."""
+
+
+def own(device: torch.device) -> torch.device:
+    """Return the device of this process: where torchrun started several on one machine, each has a GPU to itself.
+
+    Raises ProcessesError where there are fewer.
+    """
+    local, together = (int(os.environ.get(name, default)) for name, default in (("LOCAL_RANK", 0), ("WORLD_SIZE", 1)))
+    if device.type != "cuda" or together == 1:
+        return device
+    if local >= torch.cuda.device_count():
+        raise ProcessesError(
+            f"process {local + 1} of this machine has no GPU: torch sees {torch.cuda.device_count()}; start as many "
+            "processes as GPUs, or train with --device cpu"
+        )
+    return torch.device("cuda", local)
 
 
 @contextmanager
@@ -25,6 +41,9 @@ def joined(device: torch.device) -> Iterator[None]:
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or distributed.is_initialized():
         yield
         return
+    if device.type == "cuda":
+        # NCCL talks over the current device, whatever the tensors are on.
+        torch.cuda.set_device(device)
     distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
         yield

@@ -36,6 +36,8 @@ _SATURATED, _SATURATED_FOR = 1e-3, 20
 _COLLAPSED, _COLLAPSED_FOR = 0.05, 10
 #: Records in which a generator may make one grey image: many begin with nothing else (BEGAN for two hundred steps).
 _BEGUN = 50
+#: Training may pause by chance (a hinge that no image passes), not for a hundred steps.
+_STILL_FOR = 10
 #: More waiting than work.
 _STARVED, _STARVED_FOR = 0.5, 5
 
@@ -79,11 +81,23 @@ class Spread:
     high: float
 
 
+def loss_name(player: str, number: int, loss: str, tensors: Iterable[str]) -> str:
+    """Return the name under which a player's term is logged: ``player/number loss(tensor, tensor)``."""
+    return f"{player}/{number} {loss}({', '.join(tensors)})"
+
+
+def named_in(name: str) -> tuple[str, str, str]:
+    """Return the player, the loss and the tensors of a ``loss_name``."""
+    player, _, term = name.partition("/")
+    loss, _, tensors = term.partition(" ")[2].partition("(")
+    return player, loss, tensors.removesuffix(")")
+
+
 @dataclass(frozen=True)
 class Record:
     """What a run notes at a step.
 
-    ``losses``, unweighted, by "player/number loss"; ``gradients``, the norm over all weights that a player moves, and
+    ``losses``, unweighted, by ``loss_name``; ``gradients``, the norm over all weights that a player moves, and
     ``rates``, learning rates, by player; ``scores`` by the tensor's name in the game; ``made`` and ``real``, the
     ``diversity`` of what the generator makes and of what is real, None where it is not known; ``waiting``, the share
     of the time since the last record that was spent waiting for data, in [0, 1].
@@ -304,8 +318,8 @@ def _beyond_all(records: Sequence[Record]) -> dict[str, str]:
 def _saturated(records: Sequence[Record]) -> dict[str, str]:
     floored: dict[str, dict[str, float]] = {}
     for key, value in records[-1].losses.items():
-        player, _, term = key.partition("/")
-        if term.partition(" ")[2] in FLOORED:
+        player, loss, _ = named_in(key)
+        if loss in FLOORED:
             floored.setdefault(player, {})[key] = value
     return {
         player: f"{player} is sure of every image ({_listed(losses)}; all below {_SATURATED:g})"
@@ -321,6 +335,11 @@ def _collapsed(records: Sequence[Record]) -> dict[str, str]:
     if len(records) < _BEGUN and not any((one.made or 0) >= _COLLAPSED * (one.real or 1) for one in records):
         return {}
     return {"made": f"images that are made differ by {made:.2g} (1 - MS-SSIM), real ones by {real:.2g}"}
+
+
+def _still(records: Sequence[Record]) -> dict[str, str]:
+    gradients = records[-1].gradients
+    return {player: f"the gradient of {player} is exactly 0" for player, norm in gradients.items() if norm == 0}
 
 
 def _starved(records: Sequence[Record]) -> dict[str, str]:
@@ -352,6 +371,15 @@ RULES = (
         "The generator makes the same image whatever it is given: go back to the last healthy checkpoint and train at "
         "a lower learning rate (study: changes = { rate = … }) or with larger batches, or take a recipe with a "
         "gradient penalty (wgan-gp).",
+    ),
+    Rule(
+        "player stands still",
+        _still,
+        _STILL_FOR,
+        "Nothing that it could change reaches its losses: all units of a layer have died (every input below 0), or its "
+        "opponent answers everything alike. Unless its terms weigh nothing yet, begin again with another seed, or with "
+        "a lower rate (study: changes = { rate = … }).",
+        harms=False,
     ),
     Rule(
         "feed starved",

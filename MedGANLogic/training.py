@@ -3,24 +3,34 @@
 import os
 import pickle
 import time
+from bisect import bisect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from MedGANLogic import processes
-from MedGANLogic.cohort import Case
 from MedGANLogic.errors import MedGANError
 from MedGANLogic.feeds import Batches, Feed, Pool
 from MedGANLogic.inference.cases import predicted_volumes
 from MedGANLogic.recipe import Batch, Game, Networks, Phase, Player, Recipe
-from MedGANLogic.recorder import ROLL_BACKS, Alarm, Gallery, OnAlarm, Record, Recorder, Spread, measure_scores
-from MedGANLogic.study import Study
+from MedGANLogic.recorder import (
+    ROLL_BACKS,
+    Alarm,
+    Gallery,
+    OnAlarm,
+    Record,
+    Recorder,
+    Spread,
+    loss_name,
+    measure_scores,
+)
 
 CHECKPOINT = "checkpoint.pt"
 BEST = "best.pt"
@@ -55,7 +65,7 @@ def play(
     watch: Watch = unwatched,
     rate: float = 1.0,
 ) -> dict[str, Tensor]:
-    """Play one step of a phase: every player in turn. Returns each term's unweighted loss by ``player/loss``.
+    """Play one step of a phase: every player in turn. Returns each term's unweighted loss by its ``loss_name``.
 
     A tensor that an earlier player has computed is not computed again; nobody else's gradient is computed, so that
     nothing has to be detached or frozen. Autocast is bfloat16, which needs no gradient scaling; float32 for volumes
@@ -84,7 +94,7 @@ def play(
                 act(game)
             game.forget(player.moves)
         for number, (term, value) in enumerate(values):
-            losses[f"{player.name}/{number} {term.loss.__name__}"] = value.detach()
+            losses[loss_name(player.name, number, term.loss.__name__, term.names)] = value.detach()
     return losses
 
 
@@ -111,21 +121,29 @@ class Pace:
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run stands: for a progress bar and a log. ``rolled_back_to``: the step that an alarm sent it back to."""
+    """Where a run stands: for a progress bar and a log.
+
+    ``seconds_per_step`` and ``waiting``, the share of the time spent waiting for data, are of the phase ``phase`` so
+    far. ``rolled_back_to``: the step that an alarm sent the run back to.
+    """
 
     step: int
     steps: int
-    record: Record | None
-    score: float | None
-    seconds_per_step: float
-    waiting: float
+    phase: int
+    record: Record | None = None
+    score: float | None = None
+    seconds_per_step: float = 0.0
+    waiting: float = 0.0
     alarms: tuple[Alarm, ...] = ()
     rolled_back_to: int | None = None
 
 
 @dataclass
 class State:
-    """Everything that a run changes: what a checkpoint holds. ``optimizers`` are those of the phase ``phase``."""
+    """Everything that a run changes: what a checkpoint holds. ``optimizers`` are those of the phase ``phase``.
+
+    ``best_score`` and ``best_step`` are of the networks of this phase in ``best.pt``, which holds them too.
+    """
 
     networks: Networks
     optimizers: Mapping[str, torch.optim.Optimizer]
@@ -168,10 +186,8 @@ def save(state: State, folder: Path) -> None:
 
     Raises UnhealthyError for weights that are not finite: the checkpoint that is there stays.
     """
-    for name, network in state.networks.items():
-        for key, value in network.state_dict().items():
-            if not bool(torch.isfinite(value).all()):
-                raise UnhealthyError(f"{name}.{key} is not finite at step {state.step}: the networks have diverged")
+    if broken := _not_finite(state.networks):
+        raise UnhealthyError(f"{broken} is not finite at step {state.step}: the networks have diverged")
     kept = {
         **{name: getattr(state, name) for name in _NUMBERS},
         "networks": _states(state.networks),
@@ -181,13 +197,21 @@ def save(state: State, folder: Path) -> None:
     _save_whole(kept, folder / CHECKPOINT)
 
 
-_NUMBERS = ("step", "phase", "best_score", "best_step", "retreats")
+_NUMBERS = ("step", "phase", "retreats")
+
+
+def _not_finite(networks: Networks) -> str:
+    """Return the name of a tensor that holds NaN or infinity, or nothing."""
+    named = (
+        (f"{name}.{key}", value) for name, network in networks.items() for key, value in network.state_dict().items()
+    )
+    return next((name for name, value in named if not bool(torch.isfinite(value).all())), "")
 
 
 def resume(state: State, recipe: Recipe, folder: Path) -> None:
     """Go back to the last checkpoint, in place. Raises TrainingError where it is none of this recipe."""
-    try:
-        kept = torch.load(folder / CHECKPOINT, map_location=state.device, weights_only=True)
+    kept = _opened(folder / CHECKPOINT, state.device)
+    with _explained(folder / CHECKPOINT):
         for name, network in _kept(state.networks).items():
             network.load_state_dict(kept["networks"][name])
         state.optimizers = optimizers_of(recipe.phases[kept["phase"]], state.networks)
@@ -196,17 +220,38 @@ def resume(state: State, recipe: Recipe, folder: Path) -> None:
         for name in _NUMBERS:
             setattr(state, name, kept[name])
         state.galleries = {name: Gallery(images) for name, images in kept["galleries"].items()}
-    except (OSError, EOFError, RuntimeError, KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
-        raise TrainingError(f"{folder / CHECKPOINT} cannot be resumed: {error}") from error
-    except pickle.UnpicklingError as error:
-        raise TrainingError(f"{folder / CHECKPOINT} is no checkpoint: {error}") from error
+    state.best_score, state.best_step = float("inf"), 0
+    if (folder / BEST).exists():
+        best = _opened(folder / BEST, state.device)
+        with _explained(folder / BEST):
+            if best["phase"] == state.phase:
+                state.best_score, state.best_step = best["score"], best["step"]
 
 
 def load_best(state: State, folder: Path) -> None:
-    """Put the networks with the lowest score in place of the last."""
-    best = torch.load(folder / BEST, map_location=state.device, weights_only=True)
-    for name, network in _kept(state.networks).items():
-        network.load_state_dict(best[name])
+    """Put the networks with the lowest score in place of the last. Raises TrainingError where there are none."""
+    best = _opened(folder / BEST, state.device)
+    with _explained(folder / BEST):
+        for name, network in _kept(state.networks).items():
+            network.load_state_dict(best["networks"][name])
+        state.best_score, state.best_step = best["score"], best["step"]
+
+
+def _opened(path: Path, device: torch.device) -> dict[str, Any]:
+    with _explained(path):
+        opened: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+    return opened
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Turn whatever is wrong with what a run has saved into a TrainingError."""
+    try:
+        yield
+    except pickle.UnpicklingError as error:
+        raise TrainingError(f"{path} is no checkpoint: {error}") from error
+    except (OSError, EOFError, RuntimeError, KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+        raise TrainingError(f"{path} cannot be resumed: {error}") from error
 
 
 def paced_phases(recipe: Recipe, steps: int) -> tuple[Phase, ...]:
@@ -226,145 +271,124 @@ def paced_phases(recipe: Recipe, steps: int) -> tuple[Phase, ...]:
     )
 
 
-def fit(
-    state: State,
-    recipe: Recipe,
-    study: Study,
-    cases: Sequence[Case],
-    pace: Pace,
-    folder: Path,
-    validate: Validate,
-    on_alarm: OnAlarm = OnAlarm.STOP,
-    records: Sequence[Record] = (),
-    workers: int = 0,
-) -> Iterator[Progress]:
+@dataclass(frozen=True)
+class Run:
+    """What a run is from its first step to its last; ``State`` is what it changes.
+
+    ``pool`` holds the subjects to learn from. ``validate`` scores the networks on subjects kept apart (lower is
+    better), where there are any. Raises, as it is made, TrainingError for fewer steps than phases, ProcessesError for a
+    batch that cannot be shared, and CohortError for a pool that lacks what a phase draws from.
+    """
+
+    recipe: Recipe
+    pool: Pool
+    pace: Pace
+    folder: Path
+    validate: Validate | None
+    on_alarm: OnAlarm = OnAlarm.STOP
+    workers: int = 0
+    phases: tuple[Phase, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "phases", paced_phases(self.recipe, self.pace.steps))
+        for phase in self.phases:
+            Batches(phase.feed, self.pool, (), processes.share(phase.feed.batch))
+
+
+def fit(run: Run, state: State, records: Sequence[Record] = ()) -> Iterator[Progress]:
     """Train from the state's step to the last, yielding after every step; killed at any moment, it can be resumed.
 
-    On one CPU a resumed run ends with the same bytes. ``validate`` scores the networks on subjects kept apart (lower
-    is better); the best of the last phase are kept in ``best.pt``. A checkpoint is written after its step was
-    yielded, so that what the caller logged never lacks a step that is not taken again, and never while the flight
-    recorder suspects something; ``records`` are those of a resumed run. An alarm that harms ends the run with
-    UnhealthyError, or sends it back to the last checkpoint, to go on with other batches at half the rate.
+    On one CPU a resumed run ends with the same bytes. The best networks of the last phase are kept in ``best.pt``. A
+    checkpoint is written after its step was yielded, so that what the caller logged never lacks a step that is not
+    taken again, and never while the flight recorder suspects something; ``records`` are those of a resumed run. An
+    alarm that harms ends the run with UnhealthyError, or sends it back to the last checkpoint, to go on with other
+    batches at half the rate.
     """
-    run = _Run(state, recipe, study, cases, pace, folder, validate, records, workers)
     if state.step == 0:
-        run.save()
-    while state.step < pace.steps:
+        _save_for_all(state, run.folder)
+    while state.step < run.pace.steps:
         try:
-            yield from run.phase()
+            yield from _played(run, state, records)
         except UnhealthyError as alarm:
-            if on_alarm is OnAlarm.STOP or state.retreats == ROLL_BACKS:
-                raise UnhealthyError(f"{alarm} The last healthy checkpoint is kept in {folder}.") from alarm
+            if run.on_alarm is OnAlarm.STOP or state.retreats == ROLL_BACKS:
+                raise UnhealthyError(f"{alarm} The last healthy checkpoint is kept in {run.folder}.") from alarm
             before, retreats = state.step, state.retreats + 1
-            resume(state, recipe, folder)
+            resume(state, run.recipe, run.folder)
             state.retreats = retreats
             told = Alarm("rolled back", f"{alarm} Back to step {state.step}, at half the learning rates.", False)
-            yield Progress(before, pace.steps, None, None, 0.0, 0.0, (told,), state.step)
+            yield Progress(before, run.pace.steps, state.phase, alarms=(told,), rolled_back_to=state.step)
+        records = ()
 
 
-class _Run:
-    """One run: its phases at their pace, and what looks after it."""
-
-    def __init__(
-        self,
-        state: State,
-        recipe: Recipe,
-        study: Study,
-        cases: Sequence[Case],
-        pace: Pace,
-        folder: Path,
-        validate: Validate,
-        records: Sequence[Record],
-        workers: int,
-    ) -> None:
-        self.state, self.study, self.pace, self.folder = state, study, pace, folder
-        self.validate, self.workers = validate, workers
-        self.phases = paced_phases(recipe, pace.steps)
-        self.pool = Pool(study, [case for case in cases if case.part == "train"])
-        self.records = records
-        self.began, self.taken = time.monotonic(), 0
-        self.waited = 0.0
-
-    def phase(self) -> Iterator[Progress]:
-        """Train to the end of the phase that the state is in. Raises UnhealthyError at an alarm that harms."""
-        state, device = self.state, self.state.device
-        ends = [sum(phase.steps for phase in self.phases[: place + 1]) for place in range(len(self.phases))]
-        place = next(place for place, end in enumerate(ends) if state.step < end)
-        phase, first = self.phases[place], ends[place] - self.phases[place].steps
-        if place != state.phase:
-            state.optimizers = optimizers_of(phase, state.networks)
-            state.phase, state.best_score = place, float("inf")
-        predict_beforehand(self.pool, phase, state, self.study)
-        recorder = Recorder(record for record in self.records if first < record.step <= state.step)
-        self.records = ()
-        loader = Loader(phase.feed, self.pool, (self.study.seed, place, state.retreats), device, self.workers)
-        per_step = batches_per_step(phase)
-        batches = loader.batches((state.step - first) * per_step, phase.steps * per_step)
-        recorded = time.monotonic(), loader.waited, state.step
-        while state.step < ends[place]:
-            # Dropout draws from (seed, step) too: no generator's state needs to survive.
-            torch.manual_seed(seed_of(self.study.seed + processes.number(), state.step))
-            last = state.step + 1 == self.pace.steps
-            watched = (state.step + 1) % RECORD_EVERY == 0 or last
-            watch = _Watch(state.galleries) if watched else unwatched
-            losses = play(
-                phase, state.networks, state.optimizers, batches, state.step - first, device, watch, 0.5**state.retreats
-            )
-            state.step += 1
-            self.taken += 1
-            record, alarms = None, []
-            if isinstance(watch, _Watch):
-                now = time.monotonic(), loader.waited, state.step
-                record = watch.record(state, losses, recorded, now)
-                alarms, recorded = recorder.add(record), now
-            harmful = [alarm for alarm in alarms if alarm.harms]
-            score = None
-            if not harmful and (state.step % self.pace.validate_every == 0 or last):
-                score = self._validated()
-            elapsed = time.monotonic() - self.began
-            yield Progress(
-                state.step,
-                self.pace.steps,
-                record,
-                score,
-                elapsed / self.taken,
-                (self.waited + loader.waited) / max(elapsed, 1e-9),
-                tuple(alarms),
-            )
-            if watched and processes.any_says(bool(harmful), device):
-                raise UnhealthyError(harmful[0].text if harmful else _ELSEWHERE)
-            if last or state.step % self.pace.save_every == 0:
-                broken = _broken(losses, state.step)
-                if processes.any_says(bool(broken), device):
-                    raise UnhealthyError(broken or _ELSEWHERE)
-                if last or not processes.any_says(recorder.suspects, device):
-                    self.save()
-        self.waited += loader.waited
-
-    def save(self) -> None:
-        """Write a checkpoint, by one process for all; what it finds wrong, all raise."""
-        broken = ""
-        if processes.number() == 0:
-            try:
-                save(self.state, self.folder)
-            except UnhealthyError as error:
-                broken = str(error)
-        if processes.any_says(bool(broken), self.state.device):
-            raise UnhealthyError(broken or _ELSEWHERE)
-
-    def _validated(self) -> float | None:
-        state = self.state
-        if processes.number():
-            return None
-        with evaluating(state.networks):
-            score = self.validate(state.networks)
-        if score < state.best_score:
-            state.best_score, state.best_step = score, state.step
-            _save_whole(_states(state.networks), self.folder / BEST)
-        return score
+def _played(run: Run, state: State, records: Sequence[Record]) -> Iterator[Progress]:
+    """Train to the end of the phase that the state is in. Raises UnhealthyError at an alarm that harms."""
+    device, steps = state.device, run.pace.steps
+    ends = [*accumulate(phase.steps for phase in run.phases)]
+    place = bisect(ends, state.step)
+    phase, first = run.phases[place], ends[place] - run.phases[place].steps
+    if place != state.phase:
+        state.optimizers = optimizers_of(phase, state.networks)
+        state.phase, state.best_score = place, float("inf")
+    predict_beforehand(run.pool, phase, state)
+    recorder = Recorder(record for record in records if first < record.step <= state.step)
+    loader = Loader(phase.feed, run.pool, (run.pool.study.seed, place, state.retreats), device, run.workers)
+    per_step = batches_per_step(phase)
+    batches = loader.batches((state.step - first) * per_step, phase.steps * per_step)
+    recorded = began = _Moment.now(state, loader)
+    while state.step < ends[place]:
+        # Dropout draws from (seed, step) too: no generator's state needs to survive.
+        torch.manual_seed(seed_of(run.pool.study.seed + processes.number(), state.step))
+        last = state.step + 1 == steps
+        watch = _Watch() if last or (state.step + 1) % RECORD_EVERY == 0 else None
+        step, rate = state.step - first, 0.5**state.retreats
+        losses = play(phase, state.networks, state.optimizers, batches, step, device, watch or unwatched, rate)
+        state.step += 1
+        record, alarms, score, harm = None, [], None, ""
+        if watch:
+            now = _Moment.now(state, loader)
+            record = watch.record(state, losses, recorded, now)
+            alarms, recorded = recorder.add(record), now
+            harm = next((alarm.text for alarm in alarms if alarm.harms), "")
+        if not harm and (last or state.step % run.pace.validate_every == 0):
+            score = _validated(run, state)
+        spent, waiting = _Moment.now(state, loader).since(began)
+        yield Progress(state.step, steps, place, record, score, spent, waiting, tuple(alarms))
+        if watch:
+            _refuse_jointly(harm, device)
+        if last or state.step % run.pace.save_every == 0:
+            _refuse_jointly(_broken(losses, state.step), device)
+            if last or not processes.any_says(recorder.suspects, device):
+                _save_for_all(state, run.folder)
 
 
-_ELSEWHERE = "another process has found something wrong: it says what."
+def _save_for_all(state: State, folder: Path) -> None:
+    """Write a checkpoint, by one process for all; what it finds wrong, all raise."""
+    broken = ""
+    if processes.number() == 0:
+        try:
+            save(state, folder)
+        except UnhealthyError as error:
+            broken = str(error)
+    _refuse_jointly(broken, state.device)
+
+
+def _refuse_jointly(broken: str, device: torch.device) -> None:
+    """Raise UnhealthyError in all processes where one has found something broken."""
+    if processes.any_says(bool(broken), device):
+        raise UnhealthyError(broken or "another process has found something wrong: it says what.")
+
+
+def _validated(run: Run, state: State) -> float | None:
+    """Score the networks, by one process for all, and keep them where they are the best of the phase."""
+    if processes.number() or run.validate is None:
+        return None
+    with evaluating(state.networks):
+        score = run.validate(state.networks)
+    if score < state.best_score and not _not_finite(state.networks):
+        state.best_score, state.best_step = score, state.step
+        best = {"score": score, "step": state.step, "phase": state.phase, "networks": _states(state.networks)}
+        _save_whole(best, run.folder / BEST)
+    return score
 
 
 def _broken(losses: Mapping[str, Tensor], step: int) -> str:
@@ -388,22 +412,39 @@ def evaluating(networks: Networks) -> Iterator[None]:
         network.train()
 
 
-def predict_beforehand(pool: Pool, phase: Phase, state: State, study: Study) -> None:
+def predict_beforehand(pool: Pool, phase: Phase, state: State) -> None:
     """Predict, for every training case that lacks no role, what the phase's feed reads beside the volumes."""
     if not phase.beforehand:
         return
     with evaluating(state.networks):
-        for place in pool.having(study.domains):
-            pool.prepared[place] = dict(predicted_volumes(phase.beforehand, state.networks, study, pool.cases[place]))
+        for place in pool.having(pool.study.domains):
+            found = predicted_volumes(phase.beforehand, state.networks, pool.study, pool.cases[place])
+            pool.prepared[place] = dict(found)
+
+
+@dataclass(frozen=True)
+class _Moment:
+    """When, after how many steps, and after how many seconds of waiting for data."""
+
+    seconds: float
+    waited: float
+    step: int
+
+    @classmethod
+    def now(cls, state: State, loader: "Loader") -> Self:
+        return cls(time.monotonic(), loader.waited, state.step)
+
+    def since(self, before: "_Moment") -> tuple[float, float]:
+        """Return the seconds a step, and the share of them spent waiting, since a moment before."""
+        seconds = self.seconds - before.seconds
+        return seconds / (self.step - before.step), (self.waited - before.waited) / max(seconds, 1e-9)
 
 
 class _Watch:
     """What one step shows: the flight recorder's record of it."""
 
-    def __init__(self, galleries: Mapping[str, Gallery]) -> None:
-        self.galleries = galleries
+    def __init__(self) -> None:
         self.gradients: dict[str, float] = {}
-        self.rates: dict[str, float] = {}
         self.scores: dict[str, Spread] = {}
         self.images: dict[str, Tensor] = {}
 
@@ -416,38 +457,22 @@ class _Watch:
             if (images := game.known(name)) is not None:
                 self.images[kind] = images
 
-    def record(
-        self,
-        state: State,
-        losses: Mapping[str, Tensor],
-        before: tuple[float, float, int],
-        now: tuple[float, float, int],
-    ) -> Record:
-        """Return the record; ``before`` and ``now`` are times, seconds waited, and steps."""
+    def record(self, state: State, losses: Mapping[str, Tensor], before: _Moment, now: _Moment) -> Record:
+        """Return the record of the state's step; ``before`` is when the last one was made."""
         for kind, images in self.images.items():
-            self.galleries[kind].add(images)
-        seconds, waited, steps = (late - early for early, late in zip(before, now, strict=True))
+            state.galleries[kind].add(images)
+        seconds_per_step, waiting = now.since(before)
         return Record(
             step=state.step,
             losses={name: float(value) for name, value in losses.items()},
             gradients=self.gradients,
             scores=self.scores,
-            made=self.galleries["made"].diversity(),
-            real=self.galleries["real"].diversity(),
+            made=state.galleries["made"].diversity(),
+            real=state.galleries["real"].diversity(),
             rates={name: optimizer.param_groups[0]["lr"] for name, optimizer in state.optimizers.items()},
-            waiting=waited / max(seconds, 1e-9),
-            seconds_per_step=seconds / steps,
+            waiting=waiting,
+            seconds_per_step=seconds_per_step,
         )
-
-
-def play_steps(state: State, recipe: Recipe, study: Study, cases: Sequence[Case], steps: int) -> Iterator[None]:
-    """Play the first steps of a run and nothing else, yielding after each: for timing."""
-    phase, pool = recipe.phases[0], Pool(study, [case for case in cases if case.part == "train"])
-    predict_beforehand(pool, phase, state, study)
-    batches = Loader(phase.feed, pool, (study.seed,), state.device, 0).batches(0, steps * batches_per_step(phase))
-    for step in range(steps):
-        play(phase, state.networks, state.optimizers, batches, step, state.device)
-        yield
 
 
 def batches_per_step(phase: Phase) -> int:

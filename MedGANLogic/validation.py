@@ -10,7 +10,7 @@ from torch import Tensor
 
 from MedGANLogic.cohort import Case, CohortError
 from MedGANLogic.degradation import Predicted
-from MedGANLogic.domain import Labels
+from MedGANLogic.domain import Labels, in_unit
 from MedGANLogic.evaluation.distribution import sliced_wasserstein
 from MedGANLogic.feeds import Batches, Pool
 from MedGANLogic.images import Image
@@ -35,27 +35,33 @@ class Score:
 
 
 def validate(networks: Networks, recipe: Recipe, study: Study, cases: Sequence[Case]) -> Score:
-    """Score networks in evaluation mode on cases.
+    """Score networks in evaluation mode on cases that ``refuse_incomparable`` lets pass.
 
     On those that have what goes in and what should come out, by the user's own prediction: the mean over subjects of
     the first target's MAE in its unit, or of 1 - Dice over its labels, where the case is valid body. Where there is
-    none, by the sliced Wasserstein distance between what the last phase's game makes and what is real. Raises
-    CohortError for a game that makes nothing that could be compared so.
+    none, by the sliced Wasserstein distance between what the last phase's game makes and what is real.
     """
-    refuse_incomparable(recipe, study, cases)
     if paired := _paired(study, cases):
         cases = paired
         predicted = [predict_case(recipe.passes, networks, study, case) for case in cases]
         errors = [case_error(case, image, study) for case, image in zip(cases, predicted, strict=True)]
-        return Score(float(np.mean(errors)), measure_of(study), _side_by_side(study, cases[0], predicted[0]))
+        return Score(float(np.mean(errors)), measure_of(study, cases), _side_by_side(study, cases[0], predicted[0]))
     made, real = _played(networks, recipe, study, cases)
-    return Score(sliced_wasserstein(made, real), "sliced Wasserstein distance", _sheet(made))
+    return Score(sliced_wasserstein(made, real), measure_of(study, cases), _sheet(made))
 
 
 def refuse_incomparable(recipe: Recipe, study: Study, cases: Sequence[Case]) -> None:
-    """Raise CohortError where nothing can be compared: no case is a pair, and the game makes nothing that is alike."""
-    if not recipe.phases[-1].game.made and not _paired(study, cases):
+    """Raise CohortError where nothing can be compared.
+
+    So it is where no case is a pair, and the last phase's game makes nothing that is alike or the cases lack what it
+    is played with.
+    """
+    if _paired(study, cases):
+        return
+    phase = recipe.phases[-1]
+    if not phase.game.made:
         raise CohortError(f"no subject kept for validation has all of {', '.join(study.columns)}: fill in the table")
+    Batches(phase.feed, Pool(study, cases), ())
 
 
 def _paired(study: Study, cases: Sequence[Case]) -> list[Case]:
@@ -65,10 +71,12 @@ def _paired(study: Study, cases: Sequence[Case]) -> list[Case]:
     return [case for case in cases if set(study.columns) - study.guides.keys() <= case.volumes.keys()]
 
 
-def measure_of(study: Study) -> str:
-    """Return what pairs are scored by."""
+def measure_of(study: Study, cases: Sequence[Case]) -> str:
+    """Return what cases are scored by."""
+    if not _paired(study, cases):
+        return "sliced Wasserstein distance"
     target = next(iter(study.targets.values()))
-    return "1 - Dice" if isinstance(target.window, Labels) else f"MAE in {target.unit}"
+    return "1 - Dice" if isinstance(target.window, Labels) else f"MAE{in_unit(target.unit)}"
 
 
 def case_error(case: Case, predicted: Image, study: Study) -> float:

@@ -271,6 +271,15 @@ def test_opened_bundle_is_bit_equal_to_the_saved_one(toy_card, toy_networks, tmp
         assert torch.equal(networks["generator"](image), opened.networks["generator"](image))
 
 
+def test_what_overflows_float16_is_kept_as_it_is(toy_card, toy_networks, tmp_path):
+    toy_networks["generator"].output.bias.data.fill_(123456.7)
+    rounded(toy_networks["generator"])
+    opened = open_bundle(save(toy_card(toy_networks), toy_networks, "", tmp_path / "toy"))
+    saved, found = (of["generator"].state_dict() for of in (toy_networks, opened.networks))
+    assert all(torch.equal(found[name], value) for name, value in saved.items())
+    assert torch.equal(found["output.bias"], torch.full_like(found["output.bias"], 123456.7))
+
+
 def test_rounding_changes_weights_once_and_never_again():
     network = torch.nn.Conv2d(3, 3, 3)
     before = network.weight.detach().clone()
@@ -393,9 +402,9 @@ def test_saving_again_replaces_the_whole_folder(toy_folder, saved_toy):
     ("spoil", "reason"),
     [
         (lambda networks: networks["generator"].output.bias.data.fill_(float("nan")), "NaN"),
-        (lambda networks: networks["generator"].output.bias.data.fill_(1e6), "infinite"),
+        (lambda networks: networks["generator"].output.bias.data.fill_(float("inf")), "infinite"),
     ],
-    ids=["NaN", "too large for float16"],
+    ids=["NaN", "infinite"],
 )
 def test_weights_that_could_not_be_opened_are_not_saved(spoil, reason, toy_folder, toy_card, toy_networks):
     spoil(toy_networks)

@@ -17,7 +17,11 @@ ALARM = {"name": "exploding gradient", "text": "step 20: the gradient of critic 
 
 def record(step, **changes):
     known = {
-        "losses": {"critic/0 called_real": 0.7, "critic/1 called_fake": 0.6, "generator/0 called_real": 2.0 / step},
+        "losses": {
+            "critic/0 called_real(score_real)": 0.7,
+            "critic/1 called_fake(score_fake)": 0.6,
+            "generator/0 called_real(score_fake)": 2.0 / step,
+        },
         "gradients": {"critic": 30.0, "generator": 3.0},
         "scores": {"score_real": Spread(1.0, 0.5, 0.0, 2.0)},
         "made": 0.4,
@@ -41,7 +45,8 @@ def run_in(folder, entries, sample=True):
 
 def entries(count=3):
     every = [record(10 * number) for number in range(1, count + 1)]
-    every[0]["validation"], every[1]["validation"] = 0.5, 0.25
+    for entry, score in zip(every, (0.5, 0.25), strict=False):
+        entry |= {"validation": score, "measure": "1 - Dice"}
     every[1] |= {"alarms": [ALARM], "rolled_back_to": 10}
     return every
 
@@ -58,7 +63,7 @@ def test_charts_hold_what_the_log_says(tmp_path):
         "Gradient norm",
         "Scores, mean ± deviation",
         "Diversity, 1 − MS-SSIM",
-        "Validation, lower is better",
+        "Validation: 1 - Dice, lower is better",
     ]
     assert [line.name for line in charts["Losses of the critic"].lines] == ["called real", "called fake"]
     (generator,) = charts["Losses of the generator"].lines
@@ -67,9 +72,28 @@ def test_charts_hold_what_the_log_says(tmp_path):
     assert score.name == "score real" and score.deviation.tolist() == [0.5] * 3
     made, real = charts["Diversity, 1 − MS-SSIM"].lines
     assert made.values.tolist() == [0.4] * 3 and math.isnan(real.values[0]) and real.values[2] == 0.5
-    (validation,) = charts["Validation, lower is better"].lines
+    (validation,) = charts["Validation: 1 - Dice, lower is better"].lines
     assert (validation.steps.tolist(), validation.values.tolist()) == ([10, 20], [0.5, 0.25])
     assert validation.ringed == 1
+
+
+def test_a_loss_that_a_player_has_twice_says_what_it_is_of(tmp_path):
+    names = ("g/0 l1(cycled_a, real_a)", "g/1 l1(cycled_b, real_b)", "g/2 squared_real(score_fake)", "g/3 l1")
+    losses = record(10, losses=dict.fromkeys(names, 0.5))
+    chart, *_ = charts_of(read(run_in(tmp_path / "run", [losses])))
+    found = [line.name for line in chart.lines]
+    assert found == ["l1 of cycled a, real a", "l1 of cycled b, real b", "squared real", "l1"]
+
+
+def test_the_best_is_that_of_the_last_phase_whatever_was_rolled_back(tmp_path):
+    scored = [(0, 10, 1.0), (1, 20, 5.0), (1, 30, 3.0), (1, 30, 4.0), (1, 40, math.nan)]
+    every = [record(step) | {"phase": phase, "validation": score} for phase, step, score in scored]
+    found = read(run_in(tmp_path / "run", every))
+    assert found.best == (30, 3.0)
+    *_, chart = charts_of(found)
+    (line,) = chart.lines
+    assert (line.ringed, line.steps.tolist()) == (2, [10, 20, 30, 30, 40])
+    assert "best validation 3 at step 30" in curves._subtitle(found)
 
 
 def test_alarms_roll_backs_and_the_last_sample_are_read(tmp_path):

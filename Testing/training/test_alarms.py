@@ -11,11 +11,11 @@ from torch.optim import SGD, Adam
 
 from MedGANLogic import recipes, training
 from MedGANLogic.experiment import Experiment, train
-from MedGANLogic.feeds import Feed, Pair
+from MedGANLogic.feeds import Feed, Pair, Pool
 from MedGANLogic.parts.losses.voxelwise import l1
 from MedGANLogic.recipe import Linear, Term, build
 from MedGANLogic.recorder import OnAlarm
-from MedGANLogic.training import CHECKPOINT, Pace, UnhealthyError, fit, start
+from MedGANLogic.training import BEST, CHECKPOINT, Pace, Run, UnhealthyError, fit, start
 
 CPU = torch.device("cpu")
 
@@ -34,9 +34,9 @@ def flown(toy_study, toy_cases, tmp_path):
 
     def fly(recipe, steps, on_alarm=OnAlarm.STOP, save_every=10):
         state, told, ended = start(recipe, CPU), [], None
-        pace = Pace(steps, steps, save_every)
+        pool, pace = Pool(toy_study(), toy_cases[:2]), Pace(steps, steps, save_every)
         try:
-            for progress in fit(state, recipe, toy_study(), toy_cases, pace, tmp_path, lambda _: 1.0, on_alarm):
+            for progress in fit(Run(recipe, pool, pace, tmp_path, lambda _: 1.0, on_alarm), state):
                 told += progress.alarms
         except UnhealthyError as error:
             ended = str(error)
@@ -142,10 +142,21 @@ def test_a_run_goes_back_three_times_and_no_more(flown, pix2pix):
     assert state.retreats == 3
 
 
+def test_the_best_networks_outlive_a_roll_back(pix2pix, toy_study, toy_cases, tmp_path):
+    # Validated at 4, 8 and 12; back from 16 to 10; at 12 and so on again.
+    scores = iter([5.0, 4.0, 1.0, 3.0, 3.0, 2.0, 2.0])
+    recipe, pool = poisoned(pix2pix, {15}), Pool(toy_study(), toy_cases[:2])
+    state = start(recipe, CPU)
+    one = Run(recipe, pool, Pace(24, 4, 10), tmp_path, lambda _: next(scores), OnAlarm.ROLL_BACK)
+    assert [p.rolled_back_to for p in fit(one, state) if p.rolled_back_to is not None] == [10]
+    kept = torch.load(tmp_path / BEST, weights_only=True)
+    assert (kept["score"], kept["step"]) == (state.best_score, state.best_step) == (1.0, 12)
+
+
 def test_the_log_says_what_happened_and_a_resumed_run_remembers_it(toy_study, packed_toy_cohort, tmp_path, monkeypatch):
     study = toy_study()
-    made = poisoned(build(recipes.load("pix2pix"), study), {15})
-    monkeypatch.setattr("MedGANLogic.experiment.load", lambda _: lambda _: made)
+    made = recipes.load("pix2pix")
+    monkeypatch.setattr("MedGANLogic.experiment.load", lambda _: lambda study: poisoned(made(study), {15}))
     one = Experiment("pix2pix", study, packed_toy_cohort(study), tmp_path, CPU, "medgan train", OnAlarm.ROLL_BACK)
     list(train(one, Pace(24, 24, 10), None, False))
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").open(encoding="utf-8")]

@@ -18,7 +18,7 @@ from MedGANLogic.inference.cases import predicted_volumes
 from MedGANLogic.parts.losses.voxelwise import masked_l1
 from MedGANLogic.passes import slices_first
 from MedGANLogic.recipe import Clip, Linear, Phase, Player, Term, build
-from MedGANLogic.training import CHECKPOINT, Pace, TrainingError, fit, paced_phases, start
+from MedGANLogic.training import CHECKPOINT, Pace, Run, TrainingError, fit, paced_phases, start
 
 CPU = torch.device("cpu")
 PLAIN = Augmentation(mirror=False, quarter_turns=False, contrast=0)
@@ -56,7 +56,7 @@ def test_every_phase_begins_with_optimizers_of_its_own(toy_study, toy_cases, tmp
     recipe = two_phased(build(recipes.load("l1"), study))
     state = start(recipe, CPU)
     rates = []
-    for _ in fit(state, recipe, study, toy_cases, Pace(8, 8, 2), tmp_path, lambda _: 1.0):
+    for _ in fit(Run(recipe, Pool(study, toy_cases[:2]), Pace(8, 8, 2), tmp_path, lambda _: 1.0), state):
         (group,) = state.optimizers["generator"].param_groups
         rates.append(group["initial_lr"])
     assert rates == [0.01, 0.01, *[0.001] * 6]
@@ -68,7 +68,7 @@ def test_the_best_is_one_of_the_last_phase(toy_study, toy_cases, tmp_path):
     recipe = two_phased(build(recipes.load("l1"), study))
     state = start(recipe, CPU)
     scores = iter([1.0, 5.0, 4.0, 6.0])
-    list(fit(state, recipe, study, toy_cases, Pace(8, 2, 8), tmp_path, lambda _: next(scores)))
+    list(fit(Run(recipe, Pool(study, toy_cases[:2]), Pace(8, 2, 8), tmp_path, lambda _: next(scores)), state))
     assert (state.best_step, state.best_score) == (6, 4.0)
 
 
@@ -116,7 +116,7 @@ def test_what_is_predicted_beforehand_lies_where_the_volumes_lie(toy_study, toy_
     for network in state.networks.values():
         network.train()
     staged = replace(recipe, phases=(looking,))
-    list(fit(state, staged, study, toy_cases, Pace(1, 1, 1), tmp_path, lambda _: 1.0))
+    list(fit(Run(staged, Pool(study, toy_cases[:2]), Pace(1, 1, 1), tmp_path, lambda _: 1.0), state))
     (batch, *_) = seen
     inputs = [slices_first(case.volumes["mr"], "axial") for case in toy_cases[:2]]
     for patch, predicted in zip(batch["input"].numpy(), batch["ct"].numpy(), strict=True):

@@ -12,6 +12,8 @@ import torch
 from MedGANLogic import processes, recipes
 from MedGANLogic.feeds import Augmentation, Batches, Feed, Pair, Pool
 from MedGANLogic.processes import ProcessesError
+from MedGANLogic.recipe import build
+from MedGANLogic.training import Pace, Run
 
 
 @pytest.fixture
@@ -28,6 +30,7 @@ def trained(packed, folder, *launcher):
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.count(": a bundle;") == 1
     return torch.load(folder / "checkpoint.pt", weights_only=True)["networks"]
 
 
@@ -98,6 +101,33 @@ def test_a_batch_that_cannot_be_dealt_evenly_is_refused(monkeypatch):
     assert processes.share(4) == range(2)
     with pytest.raises(ProcessesError, match=r"batch of 3.*2 processes"):
         processes.share(3)
+
+
+@pytest.mark.parametrize(
+    ("device", "together", "expected"),
+    [("cuda:0", "2", "cuda:1"), ("cuda", "2", "cuda:1"), ("cpu", "2", "cpu"), ("cuda:0", "1", "cuda:0")],
+)
+def test_each_process_has_a_gpu_to_itself(device, together, expected, monkeypatch):
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", together)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert processes.own(torch.device(device)) == torch.device(expected)
+
+
+def test_more_processes_than_gpus_are_refused(monkeypatch):
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(ProcessesError, match="process 2 of this machine has no GPU: torch sees 1"):
+        processes.own(torch.device("cuda:0"))
+
+
+def test_a_batch_that_cannot_be_dealt_is_refused_before_a_run(toy_study, toy_cases, monkeypatch, tmp_path):
+    study = toy_study(batch=3)
+    recipe = build(recipes.load("l1"), study)
+    monkeypatch.setattr(processes, "count", lambda: 2)
+    with pytest.raises(ProcessesError, match="batch of 3"):
+        Run(recipe, Pool(study, toy_cases[:2]), Pace(4, 4, 4), tmp_path, lambda _: 1.0)
 
 
 def test_one_process_changes_nothing(toy_study):

@@ -1,6 +1,7 @@
 """Runs that hold: killed and resumed, gone wrong, begun from a model; and that they learn."""
 
 import importlib
+import itertools
 import json
 import math
 import os
@@ -18,15 +19,18 @@ import pytest
 import torch
 
 from MedGANLogic import games, recipes, training
-from MedGANLogic.bundle import open_bundle
+from MedGANLogic.__main__ import main
+from MedGANLogic.bundle import BundleError, open_bundle
 from MedGANLogic.catalogue import read
-from MedGANLogic.cohort import Row, pack, packed_study, prepare
+from MedGANLogic.cohort import CohortError, Row, pack, packed_study, prepare
 from MedGANLogic.domain import CT
 from MedGANLogic.experiment import (
     BUNDLE,
+    COHORT,
     RUN,
     Experiment,
     paced,
+    refuse_early,
     train,
 )
 from MedGANLogic.feeds import Augmentation, Feed, Pair, Pool
@@ -38,6 +42,7 @@ from MedGANLogic.training import (
     CHECKPOINT,
     Loader,
     Pace,
+    Run,
     TrainingError,
     UnhealthyError,
     fit,
@@ -77,7 +82,12 @@ def toy(toy_study, packed_toy_cohort, tmp_path):
 
 
 def run(experiment, pace=None, start_from=None, resumed=False):
-    return list(train(experiment, pace or paced(4), start_from, resumed))
+    return list(train(experiment, pace or (None if resumed else paced(4)), start_from, resumed))
+
+
+def toy_run(recipe, study, cases, pace, folder, validate=lambda _: 1.0):
+    """Return a run on the cases to learn from."""
+    return Run(recipe, Pool(study, [case for case in cases if case.part == "train"]), pace, folder, validate)
 
 
 def logged(experiment):
@@ -158,7 +168,7 @@ def test_a_run_killed_at_any_moment_ends_with_the_same_bytes(toy, toy_study):
     logged_steps = [line["step"] for line in logged(killed)]
     assert logged_steps == sorted(set(logged_steps))
     assert set(range(10, steps + 1, 10)) <= set(logged_steps)
-    assert not list(killed.folder.glob(".*.partial-*")) or survived < steps
+    assert not list(killed.folder.glob(".*.partial-*"))
 
 
 def test_loading_draws_nothing_from_the_generator_that_dropout_draws_from(toy_study, toy_cases):
@@ -184,7 +194,7 @@ def test_a_step_is_told_before_it_is_saved_so_that_no_log_lacks_it(toy_study, to
     study = toy_study()
     recipe = build(load("l1"), study)
     state = start(recipe, CPU)
-    for progress in fit(state, recipe, study, toy_cases, Pace(5, 5, 1), tmp_path, lambda _: 1.0):
+    for progress in fit(toy_run(recipe, study, toy_cases, Pace(5, 5, 1), tmp_path), state):
         saved = checkpoint(tmp_path)["step"] if (tmp_path / CHECKPOINT).exists() else 0
         assert saved == progress.step - 1
     assert checkpoint(tmp_path)["step"] == 5
@@ -195,16 +205,16 @@ def test_every_validation_and_tenth_step_is_logged_once(toy):
     run(experiment, Pace(steps=13, validate_every=4, save_every=1))
     assert [line["step"] for line in logged(experiment)] == [4, 8, 10, 12, 13]
     assert [line["step"] for line in logged(experiment) if "validation" in line] == [4, 8, 12, 13]
-    losses = ["discriminator/0 called_real", "discriminator/1 called_fake"]
+    losses = ["discriminator/0 called_real(score_real_pair)", "discriminator/1 called_fake(score_fake_pair)"]
     assert [line["step"] for line in logged(experiment) if set(losses) <= set(line.get("losses", ()))] == [10, 13]
 
 
 def test_a_finished_run_that_is_resumed_leaves_the_same_bundle(toy):
     experiment = toy("run")
     run(experiment)
-    before = (experiment.folder / WEIGHTS).read_bytes()
+    before = (experiment.folder / WEIGHTS).read_bytes(), read(experiment.folder / BUNDLE).card
     assert run(experiment, resumed=True) == []
-    assert (experiment.folder / WEIGHTS).read_bytes() == before
+    assert ((experiment.folder / WEIGHTS).read_bytes(), read(experiment.folder / BUNDLE).card) == before
 
 
 def test_another_run_is_not_resumed(toy, toy_study, toy_cases, tmp_path):
@@ -240,6 +250,24 @@ def test_a_checkpoint_of_another_network_is_refused(toy):
             run(experiment, resumed=True)
 
 
+def test_what_a_killed_process_left_half_written_is_swept(toy):
+    experiment = toy("run")
+    run(experiment)
+    (experiment.folder / f".{CHECKPOINT}.partial-1").write_bytes(b"half")
+    (experiment.folder / f".{BUNDLE}.partial-1").mkdir()
+    run(experiment, resumed=True)
+    assert not list(experiment.folder.glob(".*"))
+
+
+@pytest.mark.parametrize("asked", [paced(5), 5.0])
+def test_a_run_is_not_resumed_for_another_time(toy, asked):
+    experiment = toy("run")
+    run(experiment, paced(4))
+    with pytest.raises(TrainingError, match=r"holds a run of 4 steps: resume it without another --steps or --minutes"):
+        run(experiment, asked, resumed=True)
+    assert run(experiment, paced(4), resumed=True) == []
+
+
 def test_nothing_is_resumed_where_there_is_no_run(toy):
     with pytest.raises(TrainingError, match="no run to resume"):
         run(toy("empty"), resumed=True)
@@ -270,14 +298,88 @@ def test_a_cohort_packed_for_another_study_is_refused(toy):
     assert not list(experiment.folder.iterdir())
 
 
-@pytest.mark.parametrize(("missing", "said"), [("validation", "validation"), ("train", "train")])
-def test_a_cohort_without_subjects_to_learn_or_to_check_is_refused(toy, toy_cases, missing, said):
+def test_a_cohort_without_subjects_to_learn_from_is_refused(toy):
+    with pytest.raises(CohortError, match="'train' in the table"):
+        run(replace(toy("run"), tested=["S0", "S1", "S2", "S3", "S4"]))
+
+
+def test_networks_that_no_bundle_may_hold_are_refused_before_anything_is_packed(toy):
     experiment = toy("run")
-    kept = {case.subject: replace(case, part="test" if case.part == missing else case.part) for case in toy_cases}
-    rows = [Row(case.subject, case.part, {}) for case in toy_cases]
-    assert list(pack(rows, experiment.study, experiment.cohort, lambda row, _: kept[row.subject]))
-    with pytest.raises(ValueError, match=f"'{said}' in the table"):
+    narrow = replace(experiment.study, changes={**experiment.study.changes, "width": 1})
+    with pytest.raises(BundleError, match="width is 1, allowed is 2"):
+        refuse_early(experiment.recipe, narrow, experiment.folder, resumed=False)
+
+
+def lacking(role, part):
+    """Return a change of cases: those of a part lack a role."""
+
+    def without(case):
+        kept = {name: slope for name, slope in case.slopes.items() if case.part != part or name != role}
+        return replace(case, volumes={name: case.volumes[name] for name in kept}, slopes=kept)
+
+    return without
+
+
+def unsaid(case):
+    """Say nothing of the second subject."""
+    return replace(case, said={}) if case.subject == "S1" else case
+
+
+@pytest.mark.parametrize(
+    ("recipe", "spoil", "pace", "said"),
+    [
+        ("dan", lacking("lesion", "train"), 4, "no subject of part 'train' has lesion, mr"),
+        ("cyclegan", lacking("ct", "validation"), 4, "no subject of part 'validation' has ct"),
+        ("cgan", unsaid, 4, r"subject S1 \(train\): nothing is said of class"),
+        ("dan", lambda case: case, 1, "2 phases: 1 steps are too few"),
+    ],
+)
+def test_what_can_be_refused_is_refused_before_anything_is_written(recipe, spoil, pace, said, toy, toy_cohort):
+    experiment = toy("run", recipe)
+    healthy = experiment.cohort.read_bytes()
+    cases = {case.subject: spoil(case) for case in toy_cohort(experiment.study)}
+    rows = [Row(case.subject, case.part, {}) for case in cases.values()]
+    assert list(pack(rows, experiment.study, experiment.cohort, lambda row, _: cases[row.subject]))
+    with pytest.raises(ValueError, match=said):
+        run(experiment, paced(pace))
+    assert not list(experiment.folder.iterdir())
+    experiment.cohort.write_bytes(healthy)
+    assert run(experiment, paced(2))
+
+
+def test_a_start_that_fails_in_its_first_step_leaves_a_folder_that_can_be_used(toy, monkeypatch):
+    experiment = toy("run")
+    with monkeypatch.context() as patched, pytest.raises(RuntimeError, match="out of memory"):
+        patched.setattr(training, "play", lambda *_: (_ for _ in ()).throw(RuntimeError("out of memory")))
         run(experiment)
+    with pytest.raises(TrainingError, match="no run to resume"):
+        run(experiment, resumed=True)
+    whole = toy("whole")
+    run(experiment)
+    run(whole)
+    assert_ended_alike(whole, experiment)
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--recipe", "nobody"], "no recipe is called 'nobody'"),
+        (["--recipe", "segan"], "has no labels"),
+        (["--recipe", "l1", "--resume"], "holds no run to resume"),
+    ],
+)
+def test_no_table_is_packed_for_a_run_that_is_refused(more, said, toy_table, tmp_path, capsys):
+    assert main(["train", "--cohort", str(toy_table), "--out", str(tmp_path / "run"), *more]) == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_another_start_leaves_a_runs_cohort_alone(toy_table, tmp_path, capsys):
+    for name in (RUN, COHORT):
+        (tmp_path / name).write_bytes(b"{}")
+    assert main(["train", "--cohort", str(toy_table), "--out", str(tmp_path), "--recipe", "l1"]) == 2
+    assert "holds a run already" in capsys.readouterr().err
+    assert (tmp_path / COHORT).read_bytes() == b"{}"
 
 
 # --- gone wrong -----------------------------------------------------------------------------------------------------
@@ -305,8 +407,8 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_healthy_check
     recipe = broken_from(7, build(load(name), study))
     state = start(recipe, CPU)
     steps = []
-    with pytest.raises(UnhealthyError, match=r"breaking is nan.*learning rate"):
-        for progress in fit(state, recipe, study, toy_cases, Pace(40, 40, 3), tmp_path, lambda _: 1.0):
+    with pytest.raises(UnhealthyError, match=r"breaking\(fake_b\) is nan.*learning rate"):
+        for progress in fit(toy_run(recipe, study, toy_cases, Pace(40, 40, 3), tmp_path), state):
             steps.append(progress.step)
     assert 7 <= steps[-1] <= 10
     healthy = build(load(name), study)
@@ -345,7 +447,7 @@ def test_the_best_networks_by_validation_are_kept_and_become_the_bundle(toy_stud
         seen[step] = {name: {k: v.clone() for k, v in net.state_dict().items()} for name, net in networks.items()}
         return scores[step]
 
-    found = {p.step: p.score for p in fit(state, recipe, study, toy_cases, Pace(8, 2, 8), tmp_path, validate)}
+    found = {p.step: p.score for p in fit(toy_run(recipe, study, toy_cases, Pace(8, 2, 8), tmp_path, validate), state)}
     assert {step: score for step, score in found.items() if score is not None} == scores
     assert (state.best_step, state.best_score) == (4, 3.0)
     assert all(network.training for network in state.networks.values())
@@ -362,16 +464,44 @@ def test_the_bundle_holds_the_best_networks_in_half_precision_and_says_where_the
     model = read(experiment.folder / BUNDLE)
     opened = open_bundle(model)
     for network, found in opened.networks.items():
-        expected = {key: value.to(torch.float16).to(value.dtype) for key, value in best[network].items()}
+        weights = best["networks"][network]
+        expected = {key: value.to(torch.float16).to(value.dtype) for key, value in weights.items()}
         assert equal({k: v.float() for k, v in expected.items()}, {k: v.float() for k, v in found.state_dict().items()})
     said = model.card.training
     assert said["recipe"] == name
     assert Study.from_json(said["study"]) == experiment.study
     assert said["steps"] == 6
-    assert said["best_step"] == checkpoint(experiment.folder)["best_step"]
+    assert (said["best_step"], said["validation"]["value"]) == (best["step"], round(best["score"], 4))
     assert said["subjects"] == {"train": 3, "validation": 1, "test": 1}
     assert said["test_subjects"] == ["S4"]
     assert said["validation"]["measure"] == "MAE in HU"
+
+
+def test_a_fold_keeps_nobody_for_validation_and_its_last_networks_are_the_model(toy):
+    experiment = replace(toy("run"), tested=["S1", "S3"])
+    run(experiment, paced(6))
+    last = checkpoint(experiment.folder, CHECKPOINT)
+    opened = open_bundle(read(experiment.folder / BUNDLE))
+    for network, found in opened.networks.items():
+        expected = {key: value.to(torch.float16).float() for key, value in last["networks"][network].items()}
+        assert equal(expected, {key: value.float() for key, value in found.state_dict().items()})
+    said = opened.card.training
+    assert said["test_subjects"] == ["S1", "S3"]
+    assert said["subjects"] == {"train": 3, "validation": 0, "test": 2}
+    assert (said["best_step"], said["validation"]) == (6, None)
+    assert not (experiment.folder / BEST).exists()
+    with pytest.raises(TrainingError, match="tested changed"):
+        run(replace(experiment, tested=["S1"]), None, resumed=True)
+    with pytest.raises(CohortError, match="no subject nobody"):
+        run(replace(toy("other"), tested=["nobody"]), paced(6))
+
+
+def test_a_run_that_is_shorter_than_the_papers_says_so_on_the_card(toy):
+    experiment = toy("run")
+    run(experiment, paced(6))
+    departures = read(experiment.folder / BUNDLE).card.departures
+    published = recipes.published("pix2pix").steps
+    assert [one for one in departures if one.startswith("steps")] == [f"steps 6 (paper: {published})"]
 
 
 def test_checkpoints_hold_tensors_and_plain_numbers_only(toy):
@@ -381,7 +511,7 @@ def test_checkpoints_hold_tensors_and_plain_numbers_only(toy):
     assert kept["step"] == 4
     assert set(kept["networks"]) == set(build(load("pix2pix"), experiment.study).networks)
     assert set(kept["optimizers"]) == {"discriminator", "generator"}
-    assert checkpoint(experiment.folder, BEST).keys() == kept["networks"].keys()
+    assert checkpoint(experiment.folder, BEST)["networks"].keys() == kept["networks"].keys()
 
 
 def test_progress_counts_steps_and_says_what_share_of_time_was_spent_waiting(toy):
@@ -411,7 +541,7 @@ def test_waiting_for_slow_data_shows(toy_study, toy_cases, tmp_path):
     (phase,) = recipe.phases
     slow = replace(phase, feed=replace_sources(phase.feed, Slow))
     state = start(recipe, CPU)
-    *_, last = fit(state, replace(recipe, phases=(slow,)), study, toy_cases, Pace(3, 9, 9), tmp_path, lambda _: 1.0)
+    *_, last = fit(toy_run(replace(recipe, phases=(slow,)), study, toy_cases, Pace(3, 9, 9), tmp_path), state)
     assert 0.5 < last.waiting <= 1
 
 
@@ -424,20 +554,26 @@ def test_minutes_become_a_pace_that_is_fixed_once(toy, monkeypatch):
     run(plain, Pace(**pace))
     assert_ended_alike(timed, plain)
     monkeypatch.setattr("MedGANLogic.experiment._steps_within", lambda *_: pytest.fail("timed again"))
-    assert run(timed, 5.0, resumed=True) == []
+    assert run(timed, resumed=True) == []
     assert json.loads((timed.folder / RUN).read_text(encoding="utf-8"))["pace"] == pace
 
 
-def test_more_minutes_are_more_steps(toy, monkeypatch):
+def test_more_minutes_are_more_steps_and_every_phase_is_timed(toy, monkeypatch):
     from MedGANLogic import experiment
     from MedGANLogic.cohort import unpack
 
-    one = toy("run", "l1")
-    ticks = iter(range(0, 10_000, 2))
-    monkeypatch.setattr(experiment, "_clock", lambda _: next(ticks))
-    # Two seconds a step and a validation: 600 seconds hold twenty validations and 280 steps.
-    assert experiment._steps_within(600.0, one, unpack(one.cohort)) == 280
-    assert experiment._steps_within(1.0, one, unpack(one.cohort)) == 1
+    monkeypatch.setattr(experiment, "_TIMED", 6)
+    times = {"l1": 280 - 8 // 2, "dan": 276 - 8 // 2}
+    for name, expected in times.items():
+        one, clock = toy(f"run-{name}", name), itertools.count(0, 2)
+        monkeypatch.setattr(experiment, "_clock", lambda _, clock=clock: next(clock))
+        cases = unpack(one.cohort)
+        recipe = build(load(name), one.study)
+        monitor = experiment._Monitor(one, recipe, [case for case in cases if case.part == "validation"])
+        pool = Pool(one.study, [case for case in cases if case.part == "train"])
+        # Two seconds a step and a validation: 600 seconds hold what each phase begins with, twenty validations, steps.
+        assert experiment._steps_within(600.0, one, pool, monitor) == expected
+        assert experiment._steps_within(1.0, one, pool, monitor) == len(recipe.phases)
 
 
 @pytest.mark.parametrize("steps", [1, 7, 20, 1000, 60_000])
@@ -504,7 +640,7 @@ def test_a_schedule_runs_over_the_pace_and_reaches_nothing_at_its_end(toy_study,
     first = state.optimizers[player.name].param_groups[0]["lr"]
     # The recipe's own number of steps is not the run's.
     assert phase.steps != 30
-    for progress in fit(state, recipe, study, toy_cases, Pace(30, 30, 30), tmp_path, lambda _: 1.0):
+    for progress in fit(toy_run(recipe, study, toy_cases, Pace(30, 30, 30), tmp_path), state):
         (rate,) = {group["lr"] for group in state.optimizers[player.name].param_groups}
         assert rate == pytest.approx(first * (1 + math.cos(math.pi * (progress.step - 1) / 30)) / 2)
         rates.append(rate)
@@ -560,7 +696,7 @@ def factor_of_learning(name, study, cases, steps, folder):
         return score
 
     before = error()
-    for progress in fit(state, recipe, study, cases, Pace(steps, steps, steps), folder, lambda _: 1.0):
+    for progress in fit(toy_run(recipe, study, cases, Pace(steps, steps, steps), folder), state):
         assert progress.record is None or all(math.isfinite(loss) for loss in progress.record.losses.values())
     return before / error()
 

@@ -31,7 +31,7 @@ def evaluated(name, toy_study, toy_cohort, cases=None):
     [
         ("pix2pix", "MAE in HU"),
         ("segan", "1 - Dice"),
-        ("srgan", "MAE in none"),
+        ("srgan", "MAE"),
         ("dcgan", "sliced Wasserstein distance"),
         ("anogan", "sliced Wasserstein distance"),
     ],
@@ -79,6 +79,15 @@ def test_a_game_that_makes_nothing_alike_needs_pairs(toy_study, toy_cohort):
     assert "lesion" not in case.volumes
     with pytest.raises(CohortError, match="kept for validation has all of mr, lesion"):
         refuse_incomparable(recipe, study, [case])
+
+
+def test_a_game_that_is_scored_by_what_it_makes_needs_what_it_is_played_with(toy_study, toy_cohort):
+    study = toy_study(example=recipes.example("cyclegan"))
+    recipe, case = build(recipes.load("cyclegan"), study), toy_cohort(study)[3]
+    for role in ("mr", "ct"):
+        alone = replace(case, volumes={role: case.volumes[role]})
+        with pytest.raises(CohortError, match="no subject of part 'validation' has"):
+            refuse_incomparable(recipe, study, [alone])
 
 
 def test_an_average_is_scored_where_it_predicts(toy_study, toy_cohort):
