@@ -8,18 +8,23 @@ import argparse
 import contextlib
 import io
 import json
+import math
 import os
 import shlex
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from MedGANLogic import __version__, catalogue
 from MedGANLogic.catalogue import RESEARCH_USE, Model
+from MedGANLogic.domain import in_unit
 from MedGANLogic.errors import MedGANError
+
+#: What an option says of a name.
+Said = TypeVar("Said")
 
 
 class Reporter:
@@ -108,18 +113,34 @@ def _model_text(model: Model) -> str:
 def _recipes(options: argparse.Namespace) -> int:
     from MedGANLogic import recipes
 
-    listed = [recipes.described(name) for name in recipes.names()]
     if options.json:
-        print(json.dumps(listed, indent=2))
+        print(json.dumps([recipes.described(name) for name in options.names or recipes.names()], indent=2))
         return 0
-    for entry in listed:
-        print(f"{entry['name']:<18} {entry['title']}  [{entry['source']}]")
-        print(f"{'':<18} {entry['task']}; needs {', '.join(entry['needs'])}")
-        values = ", ".join(f"{setting} {value:g}" for setting, value in entry["settings"]["values"].items())
-        print(f"{'':<18} {values}: {entry['settings']['marks']}")
-        for departure in entry["departures"]:
-            print(f"{'':<18}   - {departure}")
+    for entry in [] if options.names else recipes.titles():
+        print(f"{entry['name']:<18} {entry['title']}  [{entry['source']}]\n{'':<18} {entry['about']}")
+    for name in options.names:
+        print(_recipe_text(recipes.described(name)))
+    if options.names:
+        print("\n" + "\n".join(f"{mark:<24}{meaning}" for mark, meaning in recipes.MARKS.items()))
+    else:
+        print("\n'medgan recipes NAME' says what a system needs, its settings, and where it departs from its paper.")
     return 0
+
+
+def _recipe_text(entry: dict[str, Any]) -> str:
+    def roles(side: str) -> str:
+        return ", ".join(f"{role} ({modality})" for role, modality in entry["example"][side].items())
+
+    values = ", ".join(f"{setting} {value:g}" for setting, value in entry["settings"]["values"].items())
+    lines = [
+        ("source", entry["source"]),
+        ("task", f"{entry['task']}, for example {roles('inputs') or 'nothing'} to {roles('targets')}"),
+        ("needs", ", ".join(entry["needs"])),
+        ("settings", values),
+        ("", entry["settings"]["marks"]),
+        *(("" if number else "departures", f"- {said}") for number, said in enumerate(entry["departures"])),
+    ]
+    return "\n".join([f"{entry['name']}   {entry['title']}", *(f"  {heading:<12}{text}" for heading, text in lines)])
 
 
 def _devices(options: argparse.Namespace) -> int:
@@ -159,7 +180,7 @@ def _check(options: argparse.Namespace) -> int:
 
     card = catalogue.find(options.model).card
     first = next(iter(card.inputs), "")
-    files = {first: options.input, **dict(options.further)}
+    files = {first: options.input, **_each_once(options.further)}
     if unknown := files.keys() - card.inputs.keys():
         found = ", ".join(sorted(unknown)) or options.input
         raise MedGANError(f"{card.name} reads {', '.join(card.inputs) or 'no image'}: found {found}")
@@ -225,7 +246,7 @@ def _translate_one(options: argparse.Namespace, bundle: Any, source: Path, outpu
     from MedGANLogic.inference.translate import Request, finished, translate_file, translate_series
 
     request = Request(
-        str(source), dict(options.further), options.mask, options.input_unit, options.strength, options.force
+        str(source), _each_once(options.further), options.mask, options.input_unit, options.strength, options.force
     )
     before = finished(output, request.fingerprint(bundle))
     if before is not None:
@@ -271,7 +292,7 @@ def _sample(options: argparse.Namespace) -> int:
             options.output,
             options.seed,
             options.n,
-            dict(options.choices),
+            _each_once(options.choices),
             options.device,
             reporter,
         )
@@ -288,7 +309,8 @@ def _told(options: argparse.Namespace, output: Path, provenance: dict[str, Any])
     _event(options, event="result", output=str(output), provenance=provenance)
     for written in [] if options.json else [provenance, *provenance.get("further", ())]:
         shape = "×".join(map(str, written["shape"]))
-        print(f"{written['output']}: {shape} voxels in {written['unit']}, {written['seconds']:.1f} s. {RESEARCH_USE}")
+        unit = in_unit(written["unit"])
+        print(f"{written['output']}: {shape} voxels{unit}, {written['seconds']:.1f} s. {RESEARCH_USE}")
 
 
 def _cohort_pack(options: argparse.Namespace) -> int:
@@ -298,24 +320,21 @@ def _cohort_pack(options: argparse.Namespace) -> int:
 
     study = _study(options)
     made = partial(aligned, bundle=open_bundle(catalogue.find(options.align))) if options.align else prepare
-    rows = _packed(options, study, Path(options.out), made, options.test)
+    rows = _packed(options, study, Path(options.out), made)
     parts = {part: len({row.subject for row in rows if row.part == part}) for part in PARTS}
     size, count = Path(options.out).stat().st_size / 2**20, len({row.subject for row in rows})
     print(f"{options.out}: {count} subjects ({', '.join(f'{n} {p}' for p, n in parts.items())}), {size:.1f} MiB")
     return 0
 
 
-def _packed(options: argparse.Namespace, study: Any, out: Path, made: Any, tested: Sequence[str] = ()) -> Any:
-    """Pack the table of ``--cohort`` for a study, showing how far it is; return the table's rows.
+def _packed(options: argparse.Namespace, study: Any, out: Path, made: Any) -> Any:
+    """Pack the table of ``--cohort`` for a study, showing how far it is; return the table's rows."""
+    from MedGANLogic.cohort import pack, read_table, said_of
 
-    ``tested`` are the subjects of a fold, none for the parts of the table.
-    """
-    from MedGANLogic.cohort import fold, pack, read_table
-
-    said = [*(["class"] if study.classes else []), *study.attributes]
+    said = [offer.name for offer in study.condition.offers]
     rows = read_table(Path(options.cohort), study.columns, said)
-    if tested:
-        rows = fold(rows, tested)
+    for row in rows:
+        said_of(row, study)
     reporter = Reporter("packing", options)
     try:
         for done, case in enumerate(pack(rows, study, out, made), start=1):
@@ -352,29 +371,34 @@ def _train(options: argparse.Namespace) -> int:
     if not cohort.is_file():
         raise MedGANError(f"{cohort} does not exist: give a table (.csv) or a packed cohort")
     if "WORLD_SIZE" in os.environ and (cohort.suffix == ".csv" or options.minutes):
-        raise MedGANError("several processes train from one packed cohort ('medgan cohort pack') and by --steps")
+        raise MedGANError("several processes train from one packed cohort ('medgan cohort pack'), and not by --minutes")
     begin = open_bundle(catalogue.find(options.begin)) if options.begin else None
     recipe = options.recipe or (str(begin.card.training.get("recipe")) if begin else "")
     if not recipe:
         raise MedGANError("say what to train: --recipe NAME, or --from BUNDLE to go on from a model")
     study = _study_to_train(options, begin)
+    experiment.refuse_early(recipe, study, folder, options.resume)
     folder.mkdir(parents=True, exist_ok=True)
     packed = cohort
     if cohort.suffix == ".csv":
         packed = folder / experiment.COHORT
         if not (options.resume and packed.exists()):
             _packed(options, study, packed, prepare)
-    device, on_alarm = choose_device(options.device), OnAlarm(options.on_alarm.replace("-", " "))
-    what = experiment.Experiment(recipe, study, packed, folder, device, _command(), on_alarm, options.workers)
-    pace = options.minutes if options.minutes else experiment.paced(options.steps or experiment.steps_of(recipe, study))
+    device, on_alarm = processes.own(choose_device(options.device)), OnAlarm(options.on_alarm.replace("-", " "))
+    what = experiment.Experiment(
+        recipe, study, packed, folder, device, _command(), on_alarm, options.workers, options.test
+    )
+    pace = experiment.paced(options.steps) if options.steps else options.minutes
     reporter = Reporter("training", options)
     with processes.joined(device):
+        first = processes.number() == 0
         for progress in experiment.train(what, pace, begin, options.resume):
-            if processes.number() == 0:
+            if first:
                 _tell_training(options, reporter, progress)
     reporter.close()
-    _event(options, event="result", output=str(folder / experiment.BUNDLE))
-    print(f"{folder / experiment.BUNDLE}: a bundle; measure it on the test subjects with 'medgan measure'")
+    if first:
+        _event(options, event="result", output=str(folder / experiment.BUNDLE))
+        print(f"{folder / experiment.BUNDLE}: a bundle; measure it on the test subjects with 'medgan measure'")
     return 0
 
 
@@ -401,15 +425,14 @@ def _tell_training(options: argparse.Namespace, reporter: Reporter, progress: An
     for alarm in progress.alarms:
         print(f"{alarm.name}: {alarm.text}", file=sys.stderr, flush=True)
         _event(options, event="alarm", step=progress.step, name=alarm.name, text=alarm.text)
-    if progress.score is None:
-        return
-    _event(options, event="validation", step=progress.step, score=progress.score)
-    reporter.say(f"validation {progress.score:.4g}, waiting for data {progress.waiting:.1%}")
-    if not sys.stderr.isatty():
+    said = f"waiting for data {progress.waiting:.1%}"
+    if progress.score is not None:
+        _event(options, event="validation", step=progress.step, score=progress.score)
+        said = f"validation {progress.score:.4g}, {said}"
+        reporter.say(said)
+    if not sys.stderr.isatty() and progress.step % max(1, progress.steps // 20) == 0:
         left = (progress.steps - progress.step) * progress.seconds_per_step / 60
-        print(
-            f"step {progress.step}/{progress.steps}: validation {progress.score:.4g}, {left:.0f} min left", flush=True
-        )
+        print(f"step {progress.step}/{progress.steps}: {said}, {left:.0f} min left", flush=True)
 
 
 def _command() -> str:
@@ -433,14 +456,20 @@ def _curves(options: argparse.Namespace) -> int:
 
 
 def _measure(options: argparse.Namespace) -> int:
-    from MedGANLogic.bundle import open_bundle
-    from MedGANLogic.measure import measure
+    from MedGANLogic.bundle import Bundle, open_bundle
+    from MedGANLogic.measure import Folds, measure
 
     reporter = Reporter("measuring", options)
-    others = {name: open_bundle(catalogue.read(Path(path))) for name, path in options.compare}
-    aligner = open_bundle(catalogue.read(Path(options.align))) if options.align else None
-    bundle = open_bundle(catalogue.read(Path(options.bundle)))
-    text = measure(bundle, others, Path(options.cohort), aligner, _command(), reporter)
+
+    def opened(path: str) -> Bundle:
+        return open_bundle(catalogue.read(Path(path)))
+
+    compared = _each_once((name, paths) for name, *paths in options.compare)
+    others = {name: Folds([opened(path) for path in paths]) for name, paths in compared.items()}
+    bundle = opened(options.bundle)
+    folds = Folds([opened(path) for path in options.folds] or [bundle])
+    aligner = opened(options.align) if options.align else None
+    text = measure(bundle, folds, others, Path(options.cohort), aligner, _command(), reporter)
     reporter.close()
     print(text)
     return 0
@@ -500,6 +529,37 @@ def _simulate_low_dose(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(provenance, indent=2))
     return 0
+
+
+def _counted(lowest: int, highest: float = math.inf) -> Callable[[str], int]:
+    """Return a reader of whole numbers from the lowest on, up to the highest."""
+
+    def read(text: str) -> int:
+        if not text.isdecimal() or not lowest <= int(text) <= highest:
+            end = "on" if highest == math.inf else f"to {highest}"
+            raise argparse.ArgumentTypeError(f"{text!r} is no whole number from {lowest} {end}")
+        return int(text)
+
+    return read
+
+
+def _minutes(text: str) -> float:
+    try:
+        if 0 < float(text) < math.inf:
+            return float(text)
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"{text!r} is no number above 0")
+
+
+def _each_once(pairs: Iterable[tuple[str, Said]]) -> dict[str, Said]:
+    """Return what an option that may be repeated says of each name. Raises MedGANError for a name said twice."""
+    said: dict[str, Said] = {}
+    for name, value in pairs:
+        if name in said:
+            raise MedGANError(f"{name} is said twice, {said[name]} and {value}: say it once")
+        said[name] = value
+    return said
 
 
 def _dose(text: str) -> float | tuple[float, float]:
@@ -566,7 +626,9 @@ def _parser() -> argparse.ArgumentParser:
         to.add_argument("--json", action="store_true", help="print JSON for a program")
 
     as_json(verb("models", _models, "list the models: what they do, where they are valid, how well"))
-    as_json(verb("recipes", _recipes, "list the published systems that can be trained"))
+    one = verb("recipes", _recipes, "list the published systems that can be trained, or say all of some")
+    one.add_argument("names", nargs="*", metavar="NAME", help="a system")
+    as_json(one)
 
     one = verb("devices", _devices, "list where networks can run on this machine, and why on no GPU")
     one.add_argument("--events", metavar="FILE", help="append the result as a line of JSON")
@@ -616,8 +678,10 @@ def _parser() -> argparse.ArgumentParser:
     one = verb("sample", _sample, "draw an image from a model that has no input")
     model(one)
     one.add_argument("output", metavar="OUTPUT", help="a file (.nii.gz, .nii, .nrrd, .mha)")
-    one.add_argument("--n", type=int, default=1, metavar="N", help="how many: slices of one volume, or volumes")
-    one.add_argument("--seed", type=int, default=0, metavar="S", help="another seed, other images")
+    # A file holds no more slices.
+    many = _counted(1, 2**15 - 1)
+    one.add_argument("--n", type=many, default=1, metavar="N", help="how many: slices of one volume, or volumes")
+    one.add_argument("--seed", type=_counted(0), default=0, metavar="S", help="another seed, other images")
     one.add_argument(
         "--set",
         dest="choices",
@@ -641,27 +705,26 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument(
         "--align", metavar="BUNDLE", help="move targets, but those of test subjects, to where it sees them"
     )
-    one.add_argument(
-        "--test",
-        nargs="+",
-        default=(),
-        metavar="SUBJECT",
-        help="a fold: these are tested, all others train (default: column part)",
-    )
     one.add_argument("--seed", type=int, help=argparse.SUPPRESS)
 
     one = verb("train", _train, "train a published system on a cohort")
     one.add_argument("--recipe", metavar="NAME", help="a system; 'medgan recipes' lists them")
     one.add_argument("--from", dest="begin", metavar="BUNDLE", help="begin with a model's weights, study and recipe")
     one.add_argument("--cohort", required=True, metavar="FILE", help="a table (.csv) or a packed cohort")
+    one.add_argument(
+        "--test",
+        nargs="*",
+        metavar="SUBJECT",
+        help="a fold: these are tested, all others train, none is kept for validation (default: the cohort's parts)",
+    )
     one.add_argument("--study", metavar="FILE.toml", help="what is translated to what; else from the cohort")
     one.add_argument("--out", required=True, metavar="DIR")
     length = one.add_mutually_exclusive_group()
-    length.add_argument("--steps", type=int, metavar="N")
-    length.add_argument("--minutes", type=float, metavar="N", help="as many steps as fit, timed at the start")
+    length.add_argument("--steps", type=_counted(1), metavar="N", help="default: as many as the recipe asks for")
+    length.add_argument("--minutes", type=_minutes, metavar="N", help="as many steps as fit, timed at the start")
     device(one)
     one.add_argument(
-        "--seed", type=int, metavar="N", help="of the first weights and every batch (default: the study's)"
+        "--seed", type=_counted(0), metavar="N", help="of the first weights and every batch (default: the study's)"
     )
     one.add_argument("--resume", action="store_true", help="go on from DIR's last checkpoint")
     one.add_argument(
@@ -670,7 +733,9 @@ def _parser() -> argparse.ArgumentParser:
         choices=("stop", "roll-back"),
         help="when the flight recorder raises one that harms: stop, or go on from the last healthy checkpoint",
     )
-    one.add_argument("--workers", type=int, default=0, metavar="N", help="processes that draw batches (default 0)")
+    one.add_argument(
+        "--workers", type=_counted(0), default=0, metavar="N", help="processes that draw batches (default 0)"
+    )
     one.add_argument("--events", metavar="FILE", help="append progress as lines of JSON")
 
     one = verb("curves", _curves, "draw a run: losses, gradients, scores, diversity, validation, alarms, last sample")
@@ -681,9 +746,20 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("bundle", metavar="BUNDLE")
     one.add_argument("--cohort", required=True, metavar="FILE.csv", help="the table that it was trained from")
     one.add_argument(
-        "--compare", nargs=2, action="append", default=[], metavar=("NAME", "BUNDLE"), help="a model for the same table"
+        "--compare",
+        nargs="+",
+        action="append",
+        default=[],
+        metavar=("NAME", "BUNDLE"),
+        help="a model for the same table, or its folds",
     )
-
+    one.add_argument(
+        "--folds",
+        nargs="+",
+        default=[],
+        metavar="BUNDLE",
+        help="trained alike, each without some subjects: their numbers are the card's",
+    )
     one.add_argument("--align", metavar="BUNDLE", help="second table: the reference registered to this model's answer")
 
     one = verb("evaluate", _evaluate, "measure one image against its reference")
@@ -703,7 +779,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     one.add_argument("--ct", metavar="FILE", help="the CT (HU) on the same grid")
     one.add_argument("--pet", metavar="FILE", help="the FDG PET (SUV) on the same grid")
-    one.add_argument("--seed", type=int, default=0, metavar="N", help="another seed, another person; other noise")
+    one.add_argument(
+        "--seed", type=_counted(0), default=0, metavar="N", help="another seed, another person; other noise"
+    )
     one.add_argument("--events", metavar="FILE", help="append the result as a line of JSON")
 
     simulate = verbs.add_parser("simulate", help="make a poorer scan of a scan", description="make a poorer scan")
@@ -739,7 +817,7 @@ def _parser() -> argparse.ArgumentParser:
         default=0.0,
         help="the tube's current follows the square root of the attenuation",
     )
-    one.add_argument("--seed", type=int, default=0, metavar="N", help="another seed, other noise")
+    one.add_argument("--seed", type=_counted(0), default=0, metavar="N", help="another seed, other noise")
     unit(one)
     one.add_argument("--events", metavar="FILE", help="append progress and result as lines of JSON")
     as_json(one)

@@ -12,11 +12,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from MedGANLogic.chance import ChanceError
 from MedGANLogic.domain import Array, Domain, Labels, Scale
 from MedGANLogic.errors import MedGANError
 from MedGANLogic.images import Affine, Grid, Image, Orientation, read, without_surroundings
@@ -51,7 +52,8 @@ class Case:
     """One subject on one grid, axes R, A, S: int16 volumes (I, J, K), and where they may be believed.
 
     A volume's value in its unit is ``stored * slope``. ``valid``: all volumes show this place, and agree on whether
-    it is body. ``body``: it is.
+    it is body. ``body``: it is. ``scanned``: the grid of each role's file, axes nearest to R, A, S, before it was
+    resampled and cropped; cohorts that were packed before this was kept lack it.
     """
 
     subject: str
@@ -62,6 +64,7 @@ class Case:
     body: NDArray[np.bool_]
     affine: Affine
     said: Mapping[str, str] = field(default_factory=dict)
+    scanned: Mapping[str, Grid] = field(default_factory=dict)
 
     def in_unit(self, role: str, stored: Array) -> NDArray[np.float32]:
         """Turn stored values of a role into its unit."""
@@ -83,6 +86,18 @@ class Case:
     def grid(self) -> Grid:
         """Where the voxels lie."""
         return Grid(self.valid.shape, self.affine)
+
+
+def said_of(one: Row | Case, study: Study) -> NDArray[np.float32]:
+    """Return what is said of a subject, as the vector of the study's condition. Raises CohortError for too little."""
+    try:
+        return study.condition.of(one.said)
+    except ChanceError as error:
+        raise CohortError(f"subject {one.subject} ({one.part}): {error}") from error
+
+
+#: A row of a table, or a case of a packed cohort.
+Member = TypeVar("Member", Row, Case)
 
 
 def read_table(path: Path, roles: Sequence[str], said: Sequence[str] = ()) -> list[Row]:
@@ -119,14 +134,14 @@ def read_table(path: Path, roles: Sequence[str], said: Sequence[str] = ()) -> li
     return rows
 
 
-def fold(rows: Sequence[Row], tested: Sequence[str]) -> list[Row]:
-    """Return the rows with other parts: some subjects are tested, all others train.
+def fold(members: Sequence[Member], tested: Sequence[str]) -> list[Member]:
+    """Return rows or cases with other parts: some subjects are tested, all others train.
 
     Raises CohortError for a subject that there is not.
     """
-    if unknown := set(tested) - {row.subject for row in rows}:
-        raise CohortError(f"no subject {', '.join(sorted(unknown))} in the table")
-    return [replace(row, part="test" if row.subject in tested else "train") for row in rows]
+    if unknown := set(tested) - {member.subject for member in members}:
+        raise CohortError(f"no subject {', '.join(sorted(unknown))} in the cohort")
+    return [replace(member, part="test" if member.subject in tested else "train") for member in members]
 
 
 def roles_of(path: Path) -> list[str]:
@@ -178,8 +193,8 @@ def prepare(row: Row, study: Study, place: Place | None = None) -> Case:
         if image.voxels.shape[0] != 1 or not np.isfinite(image.voxels).all():
             raise CohortError(f"subject {row.subject}: {role} must have one finite value per voxel")
     roles = {role: domain for role, domain in study.domains.items() if role in images}
-    first = images[next(iter(roles))]
-    grid = Orientation.nearest(first.affine).apply_to_grid(first.grid)
+    scanned = {role: Orientation.nearest(images[role].affine).apply_to_grid(images[role].grid) for role in roles}
+    grid = scanned[next(iter(roles))]
     if study.spacing_mm:
         grid = grid.with_spacing(study.spacing_mm)
     volumes, bodies = {}, {}
@@ -201,7 +216,8 @@ def prepare(row: Row, study: Study, place: Place | None = None) -> Case:
         raise CohortError(f"subject {row.subject}: its volumes share no body: are they of one frame of reference?")
     # A label is stored as it is.
     steps = {role: 1.0 for role, domain in roles.items() if isinstance(domain.window, Labels)}
-    return _stored(row, volumes, steps, (seen & body) | outside, body, grid, PLANES[study.plane])
+    case = _stored(row, volumes, steps, (seen & body) | outside, body, grid, PLANES[study.plane])
+    return replace(case, scanned=scanned)
 
 
 def _stored(
@@ -257,6 +273,10 @@ def pack(rows: Sequence[Row], study: Study, path: Path, made: Callable[[Row, Stu
                         "slopes": dict(case.slopes),
                         "affine": case.affine.tolist(),
                         "said": dict(case.said),
+                        "scanned": {
+                            role: {"shape": list(grid.shape), "affine": grid.affine.tolist()}
+                            for role, grid in case.scanned.items()
+                        },
                     }
                 )
                 yield case
@@ -315,4 +335,8 @@ def _read_case(archive: zipfile.ZipFile, index: int, entry: Mapping[str, Any]) -
         array("body"),
         np.array(entry["affine"], float),
         entry.get("said", {}),
+        {
+            role: Grid(tuple(grid["shape"]), np.array(grid["affine"], float))
+            for role, grid in entry.get("scanned", {}).items()
+        },
     )

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
 from MedGANLogic.chance import Chance
-from MedGANLogic.cohort import Case, CohortError
+from MedGANLogic.cohort import Case, CohortError, said_of
 from MedGANLogic.degradation import Degraded
 from MedGANLogic.domain import Array, PercentileWindow
 from MedGANLogic.passes import slices_first
@@ -55,6 +55,7 @@ class Pool:
             raise CohortError("no subject to learn from: give some the part 'train' in the table")
         self.study = study
         self.cases = cases
+        self.conditions = [said_of(case, study) for case in cases]
         self.volumes = [
             {role: slices_first(volume, study.plane) for role, volume in case.volumes.items() if role in study.domains}
             for case in cases
@@ -90,8 +91,32 @@ class Pool:
         ]
         if not found:
             without = f" and no {', '.join(sorted(unwanted))}" if unwanted else ""
-            raise CohortError(f"no subject to learn from has {', '.join(sorted(needed))}{without}: fill in the table")
+            part = self.cases[0].part
+            raise CohortError(
+                f"no subject of part {part!r} has {', '.join(sorted(needed))}{without}: fill in the table"
+            )
         return found
+
+
+def blank(study: Study, prepared: Iterable[str] = ()) -> Pool:
+    """Return a pool of subjects that show nothing: of what is drawn from it only the shapes mean something.
+
+    One has all roles, and volumes that stand for those that were ``prepared``; another one has the inputs alone.
+    """
+    said = {name: str(low) for name, (low, _) in study.attributes.items()}
+    said |= {"class": study.classes[0]} if study.classes else {}
+    held = [{study.source(role) for role in roles} for roles in (study.domains, study.inputs) if roles]
+    dark, everywhere = np.zeros((1, 1, 1), np.int16), np.ones((1, 1, 1), bool)
+    cases = [
+        Case(
+            "", "train", dict.fromkeys(roles, dark), dict.fromkeys(roles, 1.0), everywhere, everywhere, np.eye(4), said
+        )
+        for roles in held
+    ]
+    pool = Pool(study, cases)
+    for volumes in pool.prepared:
+        volumes.update(dict.fromkeys(prepared, dark.astype(np.float32)))
+    return pool
 
 
 class Source(Protocol):
@@ -101,8 +126,11 @@ class Source(Protocol):
     def needs(self) -> str:
         """What it needs of a cohort, in words; nothing for what is drawn."""
 
+    def among(self, pool: Pool) -> Sequence[int]:
+        """Return the places of the cases that it draws from. Raises CohortError for a pool without."""
+
     def draw(self, pool: Pool, rng: np.random.Generator) -> Mapping[str, Array]:
-        """Return one item's arrays by name; all chance comes from ``rng``. Raises CohortError for a pool without."""
+        """Return one item's arrays by name; all chance comes from ``rng``."""
 
 
 @dataclass(frozen=True, init=False)
@@ -141,9 +169,12 @@ class Pair:
     def needs(self) -> str:
         return "aligned pairs"
 
+    def among(self, pool: Pool) -> Sequence[int]:
+        return pool.having(pool.study.domains)
+
     def draw(self, pool: Pool, rng: np.random.Generator) -> Mapping[str, Array]:
         study = pool.study
-        cut = _Cut(pool, pool.having(study.domains), self.patch, self.augmentation, rng)
+        cut = _Cut(pool, self.among(pool), self.patch, self.augmentation, rng)
         stack = {"input": cut.channels(study.inputs), "target": cut.channels(study.targets), "weight": cut.weight()}
         stack |= {name: cut.predicted(name) for name in self.also}
         stack |= {"guide": cut.channels(study.guides)} if study.guides else {}
@@ -170,10 +201,12 @@ class Images:
         without = f" without {', '.join(self.lacking)}" if list(self.lacking) else ""
         return f"images ({', '.join(self.roles)}){without}"
 
+    def among(self, pool: Pool) -> Sequence[int]:
+        return pool.having(self.roles, self.lacking)
+
     def draw(self, pool: Pool, rng: np.random.Generator) -> Mapping[str, Array]:
-        cut = _Cut(pool, pool.having(self.roles, self.lacking), self.patch, self.augmentation, rng)
-        stack = cut.flat({self.name: cut.channels(self.roles), "weight": cut.weight()})
-        images = cut.chance.bent(stack)[self.name]
+        cut = _Cut(pool, self.among(pool), self.patch, self.augmentation, rng)
+        images = cut.chance.bent(cut.flat({self.name: cut.channels(self.roles)}))[self.name]
         return {self.name: _shrunk(images, self.shrunk), **cut.said()}
 
 
@@ -187,6 +220,9 @@ class Drawn:
     @property
     def needs(self) -> str:
         return ""
+
+    def among(self, pool: Pool) -> Sequence[int]:
+        return range(len(pool.cases))
 
     def draw(self, pool: Pool, rng: np.random.Generator) -> Mapping[str, Array]:  # noqa: ARG002 - it reads no image
         return {self.name: self.chance.draw(rng)}
@@ -257,8 +293,8 @@ class _Cut:
 
     def said(self) -> dict[str, Array]:
         """Return what the table says of the case, where a study asks for it."""
-        condition = self.study.condition
-        return {"condition": condition.of(self.pool.cases[self.index].said)} if condition.size else {}
+        condition = self.pool.conditions[self.index]
+        return {"condition": condition} if condition.size else {}
 
     def flat(self, stack: Mapping[str, Array]) -> dict[str, NDArray[np.float32]]:
         """Return contiguous patches, in 2D without the axis of slices."""
@@ -349,14 +385,16 @@ def _window(volume: Array, start: Sequence[int], size: Sequence[int], offset: in
 
 
 class Batches(torch.utils.data.Dataset[dict[str, Tensor]]):
-    """Batch n for a torch loader with any number of workers: one process's share of it where several train."""
+    """Batch n for a torch loader with any number of workers: one process's share of it where several train.
+
+    Raises CohortError for a pool that lacks what a source draws from.
+    """
 
     def __init__(self, feed: Feed, pool: Pool, seeds: Sequence[int], share: range | None = None) -> None:
         self.feed, self.pool, self.seeds = feed, pool, seeds
         self.items = range(feed.batch) if share is None else share
-        # What a cohort lacks is said before training begins.
         for source in feed.sources:
-            source.draw(pool, np.random.default_rng(seeds))
+            source.among(pool)
 
     def __getitem__(self, number: int) -> dict[str, Tensor]:
         drawn = [self.feed.draw(self.pool, self.seeds, number, item) for item in self.items]

@@ -167,17 +167,6 @@ class Chosen(Blend):
 
 
 @dataclass(frozen=True)
-class Mean(Blend):
-    """The mean of all volumes that are read."""
-
-    reads: tuple[str, ...]
-    writes: tuple[str, ...]
-
-    def blended(self, volumes: Mapping[str, Volume]) -> Volume:
-        return np.asarray(np.mean([volumes[name] for name in self.reads], axis=0), np.float32)
-
-
-@dataclass(frozen=True)
 class Difference(Blend):
     """The distance of two volumes, |a - b| - 1: from -1 where they are alike to 1 where they are opposite ends."""
 

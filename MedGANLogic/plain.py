@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, fields
-from typing import Any, Self
+from types import UnionType
+from typing import Any, Self, get_args, get_origin
 
 
 class Plain:
@@ -33,25 +34,41 @@ class Plain:
         if unknown := given.keys() - types.keys():
             raise ValueError(f"{name} has no {', '.join(sorted(unknown))}: there are {', '.join(types)}")
         try:
-            return known[name](**{key: _as(types[key], value) for key, value in given.items()})
+            return known[name](**{key: typed(types[key], value) for key, value in given.items()})
         except TypeError as error:
             raise ValueError(f"{name}: {error}") from error
 
 
-def _as(expected: Any, value: Any) -> Any:
-    """Return a value in the type of its field. Raises ValueError where it is of another."""
-    if expected is float and type(value) in (int, float):
-        return float(value)
-    if expected in (int, str) and type(value) is expected:
+def typed(expected: Any, value: Any) -> Any:
+    """Return plain data as a value of an annotated type; a whole number is a number.
+
+    Raises ValueError where it is of another.
+    """
+    kind, inner = get_origin(expected), get_args(expected)
+    if expected is Any or (kind is UnionType and value is None):
         return value
-    if expected == tuple[str, ...] and _all(str, value):
-        return tuple(value)
-    if expected == tuple[int, ...] and _all(int, value):
-        return tuple(value)
-    if expected == dict[str, tuple[float, float]] and isinstance(value, dict):
-        return {str(name): (float(low), float(high)) for name, (low, high) in value.items()}
-    raise ValueError(f"expected {expected}, found {value!r}")
+    if kind is UnionType:
+        return typed(inner[0], value)
+    if kind is tuple and isinstance(value, list | tuple):
+        each = inner[:1] * len(value) if inner[-1] is ... else inner
+        if len(each) == len(value):
+            return tuple(typed(one, item) for one, item in zip(each, value, strict=True))
+    elif kind in (dict, Mapping) and isinstance(value, Mapping):
+        return {str(name): typed(inner[1], item) for name, item in value.items()}
+    elif expected is float and type(value) in (int, float):
+        return float(value)
+    elif type(value) is expected:
+        return value
+    raise ValueError(f"expected {_in_words(expected)}, found {value!r}")
 
 
-def _all(kind: type, value: Any) -> bool:
-    return isinstance(value, list | tuple) and all(type(one) is kind for one in value)
+def _in_words(expected: Any) -> str:
+    kind, inner = get_origin(expected), get_args(expected)
+    if kind is None:
+        return {int: "a whole number", float: "a number", str: "a text"}[expected]
+    if kind is UnionType:
+        return _in_words(inner[0])
+    if kind is tuple:
+        of = _in_words(inner[0]).partition(" ")[2]
+        return f"a list of {of}s" if inner[-1] is ... else f"{len(inner)} {of}s"
+    return "a table"

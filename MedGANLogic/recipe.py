@@ -5,6 +5,7 @@
 """
 
 import math
+import warnings
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
@@ -13,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from MedGANLogic.chance import Chance
-from MedGANLogic.feeds import Feed
+from MedGANLogic.errors import MedGANError
+from MedGANLogic.feeds import Feed, blank
 from MedGANLogic.passes import Step
 from MedGANLogic.study import Study, StudyError
 
@@ -245,6 +247,9 @@ def weighed(networks: Networks, players: Sequence[Player]) -> tuple[Networks, tu
 
 RecipeFunction = Callable[[Study], Recipe]
 
+#: What networks and losses raise where sizes do not fit together.
+_MISFITS = (ValueError, RuntimeError, IndexError, ArithmeticError)
+
 
 def build(recipe: RecipeFunction, study: Study) -> Recipe:
     """Make a recipe for a study; its networks' first weights follow from the study's seed alone.
@@ -252,13 +257,60 @@ def build(recipe: RecipeFunction, study: Study) -> Recipe:
     Raises StudyError where the study is none for it, such as one with inputs for a system that begins with chance, and
     for settings that its networks do not take, such as a patch that cannot be halved often enough.
     """
+    if misfit := _misfit(recipe, study):
+        said = f"the study's settings do not fit this system{_remedy(recipe, study)} ({_first_line(misfit)})"
+        raise StudyError(said) from misfit
     torch.manual_seed(study.seed)
     try:
-        made = recipe(study)
-    except StudyError:
+        return recipe(study)
+    except RuntimeError as error:
+        raise StudyError(f"the study's networks are too large: {_first_line(error)}") from error
+
+
+def _misfit(recipe: RecipeFunction, study: Study) -> Exception | None:
+    """Return what goes wrong in a game of every phase, played on torch's meta device: all of it but the numbers."""
+    try:
+        # That a network without input has nothing to draw its first weights for is said below.
+        with torch.device("meta"), warnings.catch_warnings(action="ignore"):
+            made = recipe(study)
+        if made.chance and study.inputs:
+            raise StudyError(f"{made.title} makes images of chance: the study has the input {', '.join(study.inputs)}")
+        if not made.chance and not study.inputs:
+            raise StudyError(f"{made.title} reads an image: the study needs inputs")
+        networks = {name: network.to("meta") for name, network in made.networks.items()}
+        for phase in made.phases:
+            pool = blank(study, [name for step in phase.beforehand for name in step.writes])
+            with torch.device("cpu"):
+                item = phase.feed.draw(pool, (study.seed,), 0, 0)
+            batch = {name: torch.empty(phase.feed.batch, *one.shape, device="meta") for name, one in item.items()}
+            game = phase.game(networks, batch)
+            for term in (term for player in phase.players for term in player.terms):
+                term.value(game)
+    except MedGANError:
         raise
-    except (ValueError, RuntimeError) as error:
-        raise StudyError(f"the study's settings do not fit this system: {error}") from error
-    if made.chance and study.inputs:
-        raise StudyError(f"{made.title} makes images of chance: the study has the input {', '.join(study.inputs)}")
-    return made
+    except _MISFITS as error:
+        return error
+    return None
+
+
+def _remedy(recipe: RecipeFunction, study: Study) -> str:
+    """Say which of a study's changes does not fit, and which number would; nothing where no single one is to blame."""
+    for name in ("patch", "levels", "batch"):
+        for other in _near(int(study.changes.get(name, 0))):
+            if _misfit(recipe, replace(study, changes={**study.changes, name: other})) is None:
+                return f": {name} {study.changes[name]:g} does not, {other} would"
+    return ""
+
+
+def _near(value: int) -> list[int]:
+    """Return numbers that may do where one does not: the next ones, rounder ones, powers of two; the nearest first."""
+    rounder = {value - value % each + more for each in (4, 8, 16, 32, 64) for more in (0, each)}
+    found = rounder | {2**exponent for exponent in range(11)} | {value + more for more in (-3, -2, -1, 1, 2, 3)}
+    return sorted(
+        (other for other in found - {value} if max(1, value / 16) <= other <= 16 * value),
+        key=lambda other: abs(other - value),
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]

@@ -1,5 +1,7 @@
 """The user's side of training: what is translated to what, on which grid, from which seed. No torch."""
 
+import itertools
+import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -11,25 +13,34 @@ from MedGANLogic.degradation import Averaged, Degraded, Made, Predicted
 from MedGANLogic.domain import CT, CT_NEAR_WATER, DOMAINS, MR, PET, UNLIKENESS, Domain, FixedWindow, Label, Labels
 from MedGANLogic.errors import MedGANError
 from MedGANLogic.passes import PLANES, Pass
+from MedGANLogic.plain import typed
 
 
 class StudyError(MedGANError):
     """A study that says something unknown, or too little."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Settings:
-    """The numbers of a recipe that a study may change. A recipe states the paper's; a change is a departure."""
+    """The numbers of a recipe that a study may change. A recipe states the paper's; a change is a departure.
+
+    ``levels`` is left out where there are none to choose, mostly because they follow from the patch.
+    """
 
     width: int
-    levels: int
+    levels: int = 0
     patch: int
     batch: int
     steps: int
     rate: float
 
+    @property
+    def numbers(self) -> dict[str, float]:
+        """All that there is to change, by name."""
+        return {name: value for name, value in asdict(self).items() if name != "levels" or value}
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, kw_only=True)
 class WeighedSettings(Settings):
     """``Settings`` of a system that holds an image to its target voxel by voxel and by an adversary.
 
@@ -38,6 +49,10 @@ class WeighedSettings(Settings):
 
     pixel: float
     adversarial: float
+
+
+#: Settings that may be 0.
+_WEIGHTS = ("pixel", "adversarial")
 
 
 #: A recipe's settings, of whichever kind.
@@ -59,6 +74,8 @@ class Study:
     of the change a model applies unless its user says otherwise; None where that has no sense. ``about`` says in
     words what a model's card will show: ``title``, ``anatomy``, ``data``, ``licence``, …; ``features`` among them
     names a file of weights for networks that compare images.
+
+    Raises StudyError for what contradicts itself or has no sense.
     """
 
     inputs: Mapping[str, Domain]
@@ -75,6 +92,28 @@ class Study:
     changes: Mapping[str, float] = field(default_factory=dict)
     strength: float | None = None
     about: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.targets:
+            raise StudyError("a study needs a target")
+        if twice := self.inputs.keys() & self.targets.keys():
+            raise StudyError(f"{', '.join(sorted(twice))} goes in and comes out: give the two different names")
+        if strange := self.made.keys() - self.domains.keys():
+            raise StudyError(f"made names {', '.join(sorted(strange))}: roles are {', '.join(self.domains)}")
+        if self.strength is not None and not (self.inputs and 0 <= self.strength <= 1):
+            raise StudyError(f"strength is {self.strength}: it is a share from 0 to 1 of what is changed of an input")
+        for name, (low, high) in self.attributes.items():
+            if not math.isfinite(high - low) or low == high:
+                raise StudyError(f"attributes.{name} is [{low:g}, {high:g}]: expected two different numbers")
+        if len(set(self.classes)) != len(self.classes):
+            raise StudyError(f"classes are {', '.join(self.classes)}: expected different ones")
+        if self.dimensions not in (2, 3) or self.neighbours < 0 or self.plane not in PLANES:
+            found = f"dimensions {self.dimensions}, neighbours {self.neighbours}, plane {self.plane!r}"
+            raise StudyError(f"{found}: expected 2 or 3, 0 or more, and one of {', '.join(PLANES)}")
+        if self.spacing_mm and not all(0 < length < math.inf for length in self.spacing_mm):
+            raise StudyError(f"spacing_mm is {list(self.spacing_mm)}: expected lengths above 0")
+        if self.seed < 0:
+            raise StudyError(f"seed is {self.seed}: expected 0 or more")
 
     @property
     def domains(self) -> dict[str, Domain]:
@@ -200,7 +239,8 @@ class Study:
     def searched(self, *further: str) -> tuple[str, str]:
         """Return the volume that goes in and the first that comes out, for systems that search for the one.
 
-        Raises StudyError for more inputs, neighbouring slices or labels, and for targets that are not ``further``.
+        Raises StudyError for more inputs, neighbouring slices or labels, for targets that are not ``further``, and for
+        targets that a file holds: nothing would be learnt from them.
         """
         first, *others = self.written
         if self.in_channels != 1 or first in further or not set(others) <= set(further):
@@ -208,6 +248,14 @@ class Study:
                 f"this system reads one image without its neighbours and writes its unlikeness, {', '.join(further)}: "
                 f"found {', '.join(self.inputs) or 'no input'} and {', '.join(self.written)}"
             )
+        for role in self.targets:
+            if not isinstance(self.made.get(role), Predicted):
+                raise StudyError(
+                    f"this system learns from no target: say that {role} is made by it alone "
+                    f'(made.{role} = {{ kind = "Predicted" }}), or choose a system that translates'
+                )
+        if self.targets[first].unit != UNLIKENESS.unit:
+            raise StudyError(f"this system writes how unlike an image is: {first} cannot be {self.targets[first].unit}")
         return self.whole_volume("", 1).reads[0], first
 
     @property
@@ -235,19 +283,22 @@ class Study:
         return (size,) * self.dimensions
 
     def adapted(self, published: SomeSettings) -> SomeSettings:
-        """Return the paper's settings with this study's changes. Raises StudyError for a name that is no setting."""
-        numbers = asdict(published)
+        """Return the paper's settings with this study's changes.
+
+        Raises StudyError for a name that is no setting of the system, and for a value that no setting can have.
+        """
+        numbers = published.numbers
         for name, value in self.changes.items():
             if name not in numbers:
-                raise StudyError(f"{name!r} is no setting of a recipe: there are {', '.join(numbers)}")
-            numbers[name] = type(numbers[name])(value)
-        return replace(published, **numbers)
+                raise StudyError(f"{name!r} is no setting of this system: there are {', '.join(numbers)}")
+            numbers[name] = _setting(name, value, whole=isinstance(numbers[name], int))
+        return replace(published, **numbers)  # type: ignore[arg-type]  # whole numbers stayed whole
 
     def departures(self, published: Settings) -> tuple[str, ...]:
         """Say every setting in which this study departs from the paper."""
-        ours = asdict(self.adapted(published))
+        ours = self.adapted(published).numbers
         return tuple(
-            f"{n} {ours[n]:g} (paper: {value:g})" for n, value in asdict(published).items() if ours[n] != value
+            f"{n} {ours[n]:g} (paper: {value:g})" for n, value in published.numbers.items() if ours[n] != value
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -273,43 +324,15 @@ class Study:
     def from_json(data: Mapping[str, Any]) -> "Study":
         """Make a study from plain data.
 
-        ``inputs`` and ``targets`` are either lists of roles with a default domain (``mr``, ``ct``, ``pet``) or tables
-        of role → domain or the name of a default one. Everything else may be left out. Raises StudyError for what is
-        unknown or missing.
+        ``inputs``, ``targets`` and ``guides`` are either lists of roles with a default domain (``mr``, ``ct``, ``pet``,
+        …) or tables of role → domain or the name of a default one; of a domain's own fields those that its modality
+        usually has may be left out, and so may labels' colours. Everything but the targets may be left out. Raises
+        StudyError for what is unknown or missing.
         """
         known = set(Study.__dataclass_fields__)
         if unknown := set(data) - known:
             raise StudyError(f"a study has no {', '.join(sorted(unknown))}: there are {', '.join(sorted(known))}")
-        try:
-            spacing = data.get("spacing_mm")
-            study = Study(
-                _roles(data["inputs"]),
-                _roles(data["targets"]),
-                **{key: type_(data[key]) for key, type_ in _PLAIN_FIELDS.items() if key in data},
-                spacing_mm=spacing and tuple(float(length) for length in spacing),
-                made={role: Made.from_json(made) for role, made in data.get("made", {}).items()},
-                guides=_roles(data.get("guides", {})),
-                classes=tuple(data.get("classes", ())),
-                attributes={
-                    name: (float(low), float(high)) for name, (low, high) in data.get("attributes", {}).items()
-                },
-                changes=dict(data.get("changes", {})),
-                strength=data.get("strength"),
-                about=dict(data.get("about", {})),
-            )
-        except KeyError as error:
-            raise StudyError(f"a study needs {error}") from error
-        if strange := study.made.keys() - study.domains.keys():
-            raise StudyError(f"made names {', '.join(sorted(strange))}: roles are {', '.join(study.domains)}")
-        if study.strength is not None and not (study.inputs and 0 <= study.strength <= 1):
-            raise StudyError(f"strength is a share from 0 to 1 of what is changed of an input: found {dict(data)}")
-        if not study.targets or any(low == high for low, high in study.attributes.values()):
-            raise StudyError(f"a study needs a target, and attributes with two different limits: found {dict(data)}")
-        if study.dimensions not in (2, 3) or study.neighbours < 0 or study.plane not in PLANES:
-            raise StudyError(f"dimensions 2 or 3, neighbours ≥ 0, plane {', '.join(PLANES)}: found {dict(data)}")
-        if spacing and (len(spacing) != 3 or min(spacing) <= 0):
-            raise StudyError(f"spacing_mm needs three lengths above 0, found {spacing}")
-        return study
+        return Study(**{name: _read(name, value) for name, value in {"inputs": {}, "targets": {}, **data}.items()})
 
     @staticmethod
     def from_file(path: Path) -> "Study":
@@ -323,19 +346,67 @@ class Study:
 #: A task is named by what goes in and what comes out.
 _MODALITIES: Mapping[str, str] = {"MR": "mr", "CT": "ct", "PT": "pet", "SEG": "labels"}
 
-_PLAIN_FIELDS: Mapping[str, type] = {"dimensions": int, "neighbours": int, "plane": str, "seed": int}
+#: What a domain of a modality is, but for what a study says of it.
+_USUAL: Mapping[str, Mapping[str, Any]] = {
+    **{domain.modality: domain.to_json() for domain in (MR, CT, PET, UNLIKENESS)},
+    "SEG": {"unit": "label", "background": 0.0},
+}
+
+#: Colours of labels, in their order, where a study gives none.
+_COLOURS = ((230, 110, 60), (90, 160, 220), (120, 190, 90), (240, 200, 70), (170, 110, 200), (230, 130, 170))
+
+
+def _read(name: str, value: Any) -> Any:
+    """Return a study's field from plain data. Raises StudyError where it is none."""
+    try:
+        if name in ("inputs", "targets", "guides"):
+            return _roles(value)
+        if name == "made":
+            return {role: Made.from_json(made) for role, made in typed(Mapping[str, Mapping[str, Any]], value).items()}
+        return typed(Study.__dataclass_fields__[name].type, value)
+    except ValueError as error:
+        raise StudyError(f"{name}: {error}") from error
+
+
+def _setting(name: str, value: Any, whole: bool) -> float:
+    """Return a setting's value, whole where the paper's is. Raises StudyError for what it cannot be."""
+    number = value if type(value) in (int, float) and math.isfinite(value) else -1
+    if whole and 1 <= number < 2**31 and number == int(number):
+        return int(number)
+    if not whole and (number > 0 or (number == 0 and name in _WEIGHTS)):
+        return float(number)
+    expected = (
+        "a whole number from 1 to 2147483647" if whole else f"a number {'from' if name in _WEIGHTS else 'above'} 0"
+    )
+    raise StudyError(f"{name} is {value!r}: expected {expected}")
 
 
 def _roles(data: Any) -> dict[str, Domain]:
-    named = data if isinstance(data, Mapping) else {role: role for role in data}
-    for role, domain in named.items():
-        if isinstance(domain, str) and domain not in DOMAINS:
+    named = data if isinstance(data, Mapping) else {role: role for role in typed(tuple[str, ...], data)}
+    return {role: _domain(role, said) for role, said in named.items()}
+
+
+def _domain(role: str, said: Any) -> Domain:
+    """Return a default domain by its name, or a study's own: what is usual for its modality is filled in."""
+    if isinstance(said, str):
+        if said not in DOMAINS:
             raise StudyError(
                 f"role {role!r} has no default domain ({', '.join(DOMAINS)}): give it one of these, or its own"
             )
+        return DOMAINS[said]
+    own = typed(Mapping[str, Any], said)
+    data = {**_USUAL.get(str(own.get("modality")), {}), **own}
+    return Domain.from_json({**data, "window": _coloured(data.get("window"))} if "window" in data else data)
+
+
+def _coloured(window: Any) -> Any:
+    """Return a window's plain data, with colours where it has labels."""
+    if "labels" not in typed(Mapping[str, Any], window):
+        return window
+    labels = typed(tuple[Mapping[str, Any], ...], window["labels"])
     return {
-        str(role): DOMAINS[domain] if isinstance(domain, str) else Domain.from_json(domain)
-        for role, domain in named.items()
+        **window,
+        "labels": [{"colour": c, **one} for c, one in zip(itertools.cycle(_COLOURS), labels, strict=False)],
     }
 
 

@@ -12,7 +12,7 @@ from MedGANLogic.bundle import NETWORKS, rounded, save
 from MedGANLogic.catalogue import Card, NetworkCard
 from MedGANLogic.chance import Chance, Codes, Condition, Normal
 from MedGANLogic.domain import CT, MR, PET, Domain, Label, Labels
-from MedGANLogic.passes import Draw, Mean, Pass, Step
+from MedGANLogic.passes import Chosen, Draw, Pass, Step
 
 TISSUES = Labels((Label(1, "fat", (230, 220, 70), "55603005"), Label(7, "bone", (241, 214, 145), "272673000")))
 SEGMENTATION = Domain("SEG", "label", TISSUES, 0.0)
@@ -64,7 +64,8 @@ def _network(kind: str, **arguments: int) -> NetworkCard:
 
 
 def _blended() -> Card:
-    passes = (_pass(("mr",), ("soft",), "first"), _pass(("mr",), ("hard",), "second"), Mean(("soft", "hard"), ("ct",)))
+    chosen = Chosen(("soft", "hard"), ("ct",), at=0.0)
+    passes = (_pass(("mr",), ("soft",), "first"), _pass(("mr",), ("hard",), "second"), chosen)
     networks = {"first": _unet(1, 1), "second": _unet(1, 1)}
     return _card("toy-blend", "blended-ct", {"mr": MR}, {"ct": CT}, passes, networks)
 

@@ -17,8 +17,8 @@ from MedGANLogic.study import CLASSES, Settings, Study
 
 EXAMPLE = CLASSES
 
-MARKS = "[paper], table 1, but for the width, which is DCGAN's; levels are not read"
-PUBLISHED = Settings(width=128, levels=5, patch=128, batch=100, steps=50_000, rate=2e-4)
+MARKS = "[paper], table 1, but for the width, which is DCGAN's"
+PUBLISHED = Settings(width=128, patch=128, batch=100, steps=50_000, rate=2e-4)
 
 
 def recipe(study: Study) -> Recipe:

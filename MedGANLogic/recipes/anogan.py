@@ -24,11 +24,8 @@ EXAMPLE = replace(
     made={**ANOMALY.made, "score": Predicted()},
 )
 
-MARKS = (
-    "[paper] for the patch, [paper?] for the width; the rest is DCGAN's, the steps the catalogue's for one GPU; "
-    "levels are not read"
-)
-PUBLISHED = Settings(width=64, levels=4, patch=64, batch=128, steps=25_000, rate=2e-4)
+MARKS = "[paper] for the patch, [paper?] for the width; the rest is DCGAN's, the steps are ours, for one GPU [assumed]"
+PUBLISHED = Settings(width=64, patch=64, batch=128, steps=25_000, rate=2e-4)
 
 
 def recipe(study: Study) -> Recipe:

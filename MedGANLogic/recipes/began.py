@@ -17,8 +17,8 @@ from MedGANLogic.study import GENERATION, Settings, Study
 
 EXAMPLE = GENERATION
 
-MARKS = "[paper], but for the steps, which are ours for one GPU; levels are not read"
-PUBLISHED = Settings(width=64, levels=4, patch=64, batch=16, steps=100_000, rate=1e-4)
+MARKS = "[paper], but for the steps, which are ours for one GPU [assumed]"
+PUBLISHED = Settings(width=64, patch=64, batch=16, steps=100_000, rate=1e-4)
 
 
 def recipe(study: Study) -> Recipe:

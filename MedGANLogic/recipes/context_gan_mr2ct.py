@@ -10,7 +10,7 @@ from MedGANLogic.games.context import Centre, staged
 from MedGANLogic.parts.discriminators.image import PooledImageDiscriminator
 from MedGANLogic.parts.generators.valid_cnn import ValidCNN
 from MedGANLogic.parts.losses.adversarial import called_fake, called_real
-from MedGANLogic.parts.losses.gradient import gradient_difference_sum
+from MedGANLogic.parts.losses.gradient import gradient_difference
 from MedGANLogic.parts.losses.voxelwise import half_squared_sum
 from MedGANLogic.passes import Pass, cascade
 from MedGANLogic.recipe import Networks, Phase, Player, Recipe, Term, in_stages, numbered
@@ -18,7 +18,7 @@ from MedGANLogic.study import TRANSLATION, Settings, Study
 
 EXAMPLE = replace(TRANSLATION, dimensions=3, neighbours=0)
 
-MARKS = "[paper], but for steps and rate, which are the catalogue's product defaults for one GPU; levels are the stages"
+MARKS = "[paper], but for steps and rate, ours for one GPU [assumed]; levels are the stages"
 PUBLISHED = Settings(width=32, levels=3, patch=32, batch=10, steps=120_000, rate=1e-4)
 
 
@@ -36,7 +36,8 @@ def _stage(study: Study, settings: Settings, passes: tuple[Pass, ...], number: i
     translated = (
         Term(0.5, called_real, "score_fake"),
         Term(1.0, half_squared_sum, "shown_b", "real_b"),
-        Term(1.0, gradient_difference_sum, "shown_b", "real_b"),
+        # A sum over the batch too [paper: released code], of which several processes hold a share each.
+        Term(settings.batch, gradient_difference, "shown_b", "real_b"),
     )
     players = (Player("discriminator", (judge,), adam, judged), Player("generator", (own.network,), adam, translated))
     pair = Pair(study.patch_shape(settings.patch), Augmentation(quarter_turns=False, contrast=0.0), also=estimates)

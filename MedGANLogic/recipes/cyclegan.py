@@ -17,7 +17,7 @@ from MedGANLogic.study import TRANSLATION, Settings, Study
 
 EXAMPLE = TRANSLATION
 
-MARKS = "[paper], but for the steps, which are the catalogue's product default for one GPU; levels are residual blocks"
+MARKS = "[paper], but for the steps, ours for one GPU [assumed]; levels are residual blocks"
 PUBLISHED = Settings(width=64, levels=9, patch=256, batch=1, steps=100_000, rate=2e-4)
 
 

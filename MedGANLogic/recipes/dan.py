@@ -53,8 +53,7 @@ def recipe(study: Study) -> Recipe:
         passes=(study.whole_volume("segmenter", multiple=2**levels),),
         departures=(
             "λ rises from 0 to .1 over the first half of the adversarial phase; Adam [assumed]",
-            "the evaluator's score of labelled images moves the evaluator alone, not the segmenter as eq. 13 of the "
-            "review has it [assumed]",
+            "the evaluator's score of labelled images moves the evaluator alone, not the segmenter too [assumed]",
             "batch norm and no pre-training on photographs, because nothing is downloaded [assumed]",
             "patches around the body, mirrored, contrast of MR jittered [assumed]",
             *study.departures(PUBLISHED),

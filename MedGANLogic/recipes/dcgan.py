@@ -16,8 +16,8 @@ from MedGANLogic.study import GENERATION, Settings, Study
 
 EXAMPLE = GENERATION
 
-MARKS = "[paper], but for the steps, which are the catalogue's for one GPU; levels are not read"
-PUBLISHED = Settings(width=128, levels=4, patch=64, batch=128, steps=25_000, rate=2e-4)
+MARKS = "[paper], but for the steps, ours for one GPU [assumed]"
+PUBLISHED = Settings(width=128, patch=64, batch=128, steps=25_000, rate=2e-4)
 
 
 def recipe(study: Study) -> Recipe:

@@ -18,10 +18,10 @@ from MedGANLogic.study import GENERATION, Settings, Study
 EXAMPLE = GENERATION
 
 MARKS = (
-    "[paper] for D's rate, [paper: released code] for the batch; the rest is DCGAN's and the catalogue's; levels "
-    "are not read"
+    "[paper] for D's rate, [paper: released code] for the batch; the rest is DCGAN's, the steps are ours, for one GPU "
+    "[assumed]"
 )
-PUBLISHED = Settings(width=128, levels=4, patch=64, batch=128, steps=25_000, rate=2e-4)
+PUBLISHED = Settings(width=128, patch=64, batch=128, steps=25_000, rate=2e-4)
 
 
 def recipe(study: Study) -> Recipe:

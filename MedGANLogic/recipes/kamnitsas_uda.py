@@ -18,9 +18,9 @@ EXAMPLE = replace(SEGMENTATION, dimensions=3, neighbours=0)
 
 MARKS = (
     "[paper] for width; [paper?] for rate and batch (of each domain), which are DeepMedic's; [assumed] for patch "
-    "and steps. Levels mean nothing here"
+    "and steps"
 )
-PUBLISHED = Settings(width=30, levels=1, patch=36, batch=5, steps=40_000, rate=1e-3)
+PUBLISHED = Settings(width=30, patch=36, batch=5, steps=40_000, rate=1e-3)
 
 
 def recipe(study: Study) -> Recipe:
@@ -56,7 +56,7 @@ def recipe(study: Study) -> Recipe:
         phases=(Phase(settings.steps, feed, Adaptation, players),),
         passes=(study.whole_volume("segmenter", multiple=3),),
         departures=(
-            "RMSProp with DeepMedic's numbers for both networks, constant rate [paper?]; the review says SGD [seed]",
+            "RMSProp with DeepMedic's numbers for both networks, constant rate [paper?]; SGD [seed]",
             "α rises from 0 to .05 over epochs 10 to 35 [paper?], taken as shares of 50 epochs [assumed]",
             "which layers the domain classifier reads, and its own layers [paper?]",
             "padded convolutions and one window for both paths; patches around the body, mirrored [assumed]",

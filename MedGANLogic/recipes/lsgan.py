@@ -16,10 +16,8 @@ from MedGANLogic.study import GENERATION, Settings, Study
 
 EXAMPLE = GENERATION
 
-MARKS = (
-    "[paper: released code] for batch, [assumed] for rate and patch; the steps are the catalogue's; levels are not read"
-)
-PUBLISHED = Settings(width=128, levels=4, patch=64, batch=64, steps=25_000, rate=2e-4)
+MARKS = "[paper: released code] for batch, [assumed] for rate and patch; the steps are ours, for one GPU [assumed]"
+PUBLISHED = Settings(width=128, patch=64, batch=64, steps=25_000, rate=2e-4)
 
 
 def recipe(study: Study) -> Recipe:

@@ -17,8 +17,8 @@ from MedGANLogic.study import GENERATION, Settings, Study
 
 EXAMPLE = GENERATION
 
-MARKS = "[paper] at 128² (width is the finest stage's), but for the steps, ours for one GPU; levels are not read"
-PUBLISHED = Settings(width=128, levels=6, patch=128, batch=16, steps=110_000, rate=1e-3)
+MARKS = "[paper] at 128² (width is the finest stage's), but for the steps, ours for one GPU [assumed]"
+PUBLISHED = Settings(width=128, patch=128, batch=16, steps=110_000, rate=1e-3)
 
 
 def recipe(study: Study) -> Recipe:

@@ -16,7 +16,7 @@ from MedGANLogic.study import TRANSLATION, Settings, Study
 
 EXAMPLE = TRANSLATION
 
-MARKS = "[paper], but for the steps, which are the catalogue's product default for one GPU"
+MARKS = "[paper], but for the steps, ours for one GPU [assumed]"
 PUBLISHED = Settings(width=64, levels=8, patch=256, batch=1, steps=60_000, rate=2e-4)
 
 

@@ -16,8 +16,8 @@ from MedGANLogic.study import GENERATION, Settings, Study
 
 EXAMPLE = GENERATION
 
-MARKS = "[paper: released code], its 64² images, also for the steps; levels are not read"
-PUBLISHED = Settings(width=64, levels=4, patch=64, batch=32, steps=100_000, rate=2e-4)
+MARKS = "[paper: released code], its 64² images, also for the steps"
+PUBLISHED = Settings(width=64, patch=64, batch=32, steps=100_000, rate=2e-4)
 
 
 def recipe(study: Study) -> Recipe:

@@ -14,7 +14,7 @@ from MedGANLogic.study import SEGMENTATION, Settings, Study
 
 EXAMPLE = SEGMENTATION
 
-MARKS = "[paper], but for the steps, which are the catalogue's product default for one GPU"
+MARKS = "[paper], but for the steps, ours for one GPU [assumed]"
 PUBLISHED = Settings(width=64, levels=4, patch=160, batch=64, steps=40_000, rate=2e-5)
 
 

@@ -17,7 +17,7 @@ from MedGANLogic.study import GENERATION, Settings, Study
 EXAMPLE = GENERATION
 
 MARKS = "[paper] for width, patch, batch and rate (its setting C); the steps are ours, for one GPU"
-PUBLISHED = Settings(width=64, levels=4, patch=32, batch=64, steps=25_000, rate=2e-4)
+PUBLISHED = Settings(width=64, patch=32, batch=64, steps=25_000, rate=2e-4)
 
 
 def recipe(study: Study) -> Recipe:

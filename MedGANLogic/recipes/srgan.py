@@ -17,7 +17,7 @@ from MedGANLogic.study import SUPER_RESOLUTION, Settings, Study
 
 EXAMPLE = SUPER_RESOLUTION
 
-MARKS = "[paper], but for the steps, which are the catalogue's product default for one GPU; levels are residual blocks"
+MARKS = "[paper], but for the steps, ours for one GPU [assumed]; levels are residual blocks"
 PUBLISHED = Settings(width=64, levels=16, patch=96, batch=16, steps=100_000, rate=1e-4)
 
 

@@ -18,10 +18,8 @@ from MedGANLogic.study import GENERATION, Settings, Study
 
 EXAMPLE = GENERATION
 
-MARKS = (
-    "[paper] for rate, batch, patch and the encoder's width; steps are the catalogue's for one GPU; levels are not read"
-)
-PUBLISHED = Settings(width=64, levels=4, patch=64, batch=64, steps=25_000, rate=3e-4)
+MARKS = "[paper] for rate, batch, patch and the encoder's width; the steps are ours, for one GPU [assumed]"
+PUBLISHED = Settings(width=64, patch=64, batch=64, steps=25_000, rate=3e-4)
 
 
 def recipe(study: Study) -> Recipe:

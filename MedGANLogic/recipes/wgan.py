@@ -16,8 +16,8 @@ from MedGANLogic.study import GENERATION, Settings, Study
 
 EXAMPLE = GENERATION
 
-MARKS = "[paper]; width [paper: released code]; the steps are the catalogue's for one GPU; levels are not read"
-PUBLISHED = Settings(width=64, levels=4, patch=64, batch=64, steps=25_000, rate=5e-5)
+MARKS = "[paper]; width [paper: released code]; the steps are ours, for one GPU [assumed]"
+PUBLISHED = Settings(width=64, patch=64, batch=64, steps=25_000, rate=5e-5)
 
 
 def recipe(study: Study) -> Recipe:

@@ -17,9 +17,9 @@ from MedGANLogic.study import GENERATION, Settings, Study
 EXAMPLE = GENERATION
 
 MARKS = (
-    "[paper] for rate and batch; width (of the widest image's layer), patch and steps are the catalogue's, for one GPU"
+    "[paper] for rate and batch; width (of the widest image's layer), patch and steps are ours, for one GPU [assumed]"
 )
-PUBLISHED = Settings(width=128, levels=4, patch=64, batch=64, steps=25_000, rate=1e-4)
+PUBLISHED = Settings(width=128, patch=64, batch=64, steps=25_000, rate=1e-4)
 
 
 def recipe(study: Study) -> Recipe:

@@ -18,7 +18,7 @@ from MedGANLogic.study import DENOISING, Settings, Study
 
 EXAMPLE = replace(DENOISING, neighbours=0)
 
-MARKS = "[paper], but for the steps, which are the catalogue's product default for one GPU; levels are convolutions"
+MARKS = "[paper], but for the steps, ours for one GPU [assumed]; levels are convolutions"
 PUBLISHED = Settings(width=32, levels=8, patch=64, batch=128, steps=50_000, rate=1e-5)
 
 

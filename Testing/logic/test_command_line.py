@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -105,7 +106,44 @@ def test_version_is_the_packages(medgan):
     assert medgan("--version")[:2] == (0, f"medgan {MedGANLogic.__version__}\n")
 
 
-@pytest.mark.parametrize("arguments", [[], ["dance"], ["translate"], ["models", "--colour"]])
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("steps", 0), ("steps", -5), ("minutes", 0), ("minutes", "nan"), ("workers", -1), ("seed", -1), ("seed", 1.5)],
+)
+def test_training_is_not_begun_by_numbers_without_sense(option, value, out, medgan):
+    code, _, complaint = medgan(
+        "train", "--recipe", "l1", "--cohort", "c.csv", "--out", out / "run", f"--{option}", value
+    )
+    assert code == 2
+    assert f"argument --{option}: '{value}' is no" in complaint
+    assert not list(out.iterdir())
+
+
+@pytest.mark.parametrize("verb", [["sample", "--set"], ["translate", "in.nii.gz", "--input"]])
+def test_what_is_said_twice_is_refused(verb, out, medgan):
+    name, *arguments, option = verb
+    twice = [option, "age", "20", option, "age", "30"]
+    code, _, complaint = medgan(name, "--model", "toy", *arguments, out / "out.nii.gz", *twice)
+    assert code == 2
+    assert one_sentence(complaint)
+    assert "age is said twice, 20 and 30" in complaint
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["dance"],
+        ["translate"],
+        ["models", "--colour"],
+        *(
+            ["sample", "--model", "toy", "out.nii", option, value]
+            for option, value in (("--n", "0"), ("--n", "1000000"))
+        ),
+        *([*verb, "--seed", "-1"] for verb in (["sample", "--model", "toy", "out.nii"], ["phantom", "out.nii"])),
+    ],
+    ids=" ".join,
+)
 def test_misuse_exits_with_2(arguments, medgan):
     code, _, complaint = medgan(*arguments)
     assert code == 2
@@ -132,7 +170,32 @@ def test_recipes_are_listed_for_people_and_for_programs(medgan):
     assert "1611.07004" in listed["pix2pix"]["source"]
     code, text, _ = medgan("recipes")
     assert code == 0
-    assert all(entry["title"] in text for entry in listed.values())
+    assert all(entry["title"] in text and entry["source"] in text for entry in listed.values())
+
+
+def test_recipes_are_listed_before_torch_could_start():
+    listing = "import sys; from MedGANLogic.__main__ import main; main(['recipes']); assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", listing], check=True, capture_output=True)
+
+
+def test_recipe_says_all_of_itself_and_what_its_marks_mean(medgan):
+    code, text, _ = medgan("recipes", "cyclegan", "cgan")
+    assert code == 0
+    for said in ("arXiv:1703.10593", "mr (MR) to ct (CT)", "images (mr), images (ct)", "a class for each"):
+        assert said in text
+    assert "width 64, levels 9, patch 256, batch 1" in text
+    assert "the discriminators move first" in text
+    marks = {mark.partition(":")[0].strip("[]") for mark in re.findall(r"\[paper[^\]]*\]|\[seed\]|\[assumed\]", text)}
+    legend = text[text.rindex("\n\n") :]
+    assert all(f"[{mark}]" in legend for mark in marks)
+    code, text, _ = medgan("recipes", "cyclegan", "--json")
+    assert [entry["name"] for entry in json.loads(text)] == ["cyclegan"]
+
+
+def test_recipe_that_there_is_not_is_one_sentence(medgan):
+    code, _, complaint = medgan("recipes", "cyclgan")
+    assert code == 2
+    assert one_sentence(complaint) and "there are acgan, " in complaint
 
 
 def test_check_speaks_to_people_and_to_programs(mr_file, ct_file, medgan):
@@ -390,7 +453,6 @@ def test_simulation_knows_every_kernel(medgan):
         (["--dose", "2"], "above 0 and below 1"),
         (["--dose", "0.25"], "say photons and kernel"),
         (["--dose", "0.25", "--electronic", "-1"], "electronic is -1: expected 0 or more"),
-        (["--dose", "0.25", "--seed", "-1"], "expected one or more, 0 or above"),
         (["--dose", "0.25", "--photons", "0"], "0 photons a ray"),
     ],
 )

@@ -43,15 +43,9 @@ def test_says_where_inserts_lie(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert np.allclose(read(tmp_path / "ct.nrrd", "HU").voxels, phantom.inserts(3).ct.voxels, atol=0.51)
 
 
-@pytest.mark.parametrize(
-    "arguments, complaint",
-    [(["--seed", "-1"], "seed is -1"), (["--anatomy", "inserts", "--ct", "x.nii"], "leave --ct and --pet out")],
-)
-def test_complains_in_a_sentence(
-    arguments: list[str], complaint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["phantom", str(tmp_path / "a.nrrd"), *arguments]) == 2
-    assert complaint in capsys.readouterr().err
+def test_complains_in_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["phantom", str(tmp_path / "a.nrrd"), "--anatomy", "inserts", "--ct", "x.nii"]) == 2
+    assert "leave --ct and --pet out" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 

@@ -176,7 +176,7 @@ def test_margin_is_shown_and_not_lost(toy, mr):
     assert np.abs(wider[inside] - plenty)[:, 8:-8, 8:-8].max() < 0.01 * np.ptp(plenty)
 
 
-def test_blend_is_the_mean_of_what_both_networks_make(toy, mr):
+def test_blend_chooses_between_what_both_networks_make(toy, mr):
     blend = toy("blend")
     done = translate(blend, mr, "cpu")
 
@@ -184,9 +184,12 @@ def test_blend_is_the_mean_of_what_both_networks_make(toy, mr):
         card = replace(blend.card, passes=(replace(blend.card.passes[number], writes=("ct",)),))
         return translate(replace(blend, model=replace(blend.model, card=card)), mr, "cpu").image.voxels
 
-    assert np.allclose(done.image.voxels, (alone(0) + alone(1)) / 2, atol=0.01)
-    assert not np.allclose(alone(0), alone(1), atol=1)
-    assert done.provenance["passes"][-1] == "mean of soft, hard"
+    soft, hard = alone(0), alone(1)
+    is_soft = CT.window.scale(soft).to_network(soft) > 0
+    assert 0 < is_soft.mean() < 1
+    assert not np.allclose(soft, hard, atol=1)
+    assert np.allclose(done.image.voxels, np.where(is_soft, soft, hard), atol=0.01)
+    assert done.provenance["passes"][-1] == "chosen of soft, hard"
 
 
 def test_several_targets_are_each_in_their_own_unit_and_say_which_they_are(toy, mr):
@@ -372,7 +375,7 @@ def test_every_target_becomes_a_file_with_its_own_account(toy, mr_file, out, cap
     assert main(command) == 0
     printed = capsys.readouterr().out
     assert f"{out / 'ct.nii.gz'}: 40×36×14 voxels in HU" in printed
-    assert f"{out / 'ct-tissues.nii.gz'}: 40×36×14 voxels in label" in printed
+    assert f"{out / 'ct-tissues.nii.gz'}: 40×36×14 voxels, " in printed
     accounts = [json.loads((out / f"{name}.nii.gz.medgan.json").read_text()) for name in ("ct", "ct-tissues")]
     assert [account["target"] for account in accounts] == ["ct", "tissues"]
     assert accounts[0]["further"] == [accounts[1]]

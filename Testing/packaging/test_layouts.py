@@ -49,6 +49,11 @@ def test_package_is_the_layouts_own(layout):
     assert layout.python("import MedGANLogic; print(MedGANLogic.__file__)") == [str(layout.package / "__init__.py")]
 
 
+def test_every_module_has_come_along(layout, source):
+    modules = {name for name in files_below(source / "MedGANLogic") if name.endswith(".py")}
+    assert modules <= files_below(layout.package)
+
+
 @pytest.mark.parametrize("layout", ["in_a_checkout", "in_slicer"], indirect=True)
 def test_what_modules_share_is_found_beside_them(layout):
     shared = layout.path[0] / "MedGANLib" / "PanelState.py"

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from MedGANLogic import recipes
 from MedGANLogic.cohort import Case
 from MedGANLogic.images import Image, write
 from MedGANLogic.study import TRANSLATION, Settings
@@ -56,11 +57,18 @@ def toy_cases(toy_case):
 
 @pytest.fixture(scope="session")
 def toy_study():
-    """Return a maker of MR-to-CT studies at toy width, or of others that an example shows."""
+    """Return a maker of MR-to-CT studies at toy width, or of others that an example shows, for systems that follow it.
+
+    A change to None leaves a setting as the paper has it.
+    """
     known = {field.name for field in fields(Settings)}
+    # Where no system that an example is for has levels, none can be chosen.
+    shallow = [recipes.example(name) for name in recipes.names() if "levels" not in recipes.published(name).numbers]
 
     def make(dimensions=2, neighbours=1, seed=0, example=TRANSLATION, **changes):
-        toy = {name: value for name, value in {**TOY, **changes}.items() if name in known}
+        levels = {"levels": None} if example in shallow else {}
+        toy = {**TOY, **levels, **changes}
+        toy = {name: value for name, value in toy.items() if name in known and value is not None}
         return replace(example, dimensions=dimensions, neighbours=neighbours, seed=seed, changes=toy)
 
     return make

@@ -182,6 +182,14 @@ def test_prepared_volumes_lie_on_the_first_inputs_grid_in_ras_order(prepared):
     assert case.volumes["mr"].shape == case.volumes["ct"].shape == case.valid.shape == case.body.shape
 
 
+def test_a_prepared_case_says_on_which_grids_its_files_were(prepared):
+    case, _, _ = prepared
+    # MR is stored P, S, L and CT L, P, S: here they are R, A, S.
+    assert case.scanned["mr"].spacing_mm == pytest.approx((2.5, 2.0, 3.0))
+    assert case.scanned["mr"].extent_mm == pytest.approx((125, 120, 60))
+    assert case.scanned["ct"].extent_mm == pytest.approx((180, 180, 40))
+
+
 @pytest.mark.parametrize("role", ROLES)
 def test_prepared_values_are_those_of_their_place_in_the_world(prepared, role):
     case, place, _ = prepared
@@ -273,6 +281,7 @@ def test_a_packed_cohort_opens_as_it_was(packed, study):
         assert again.slopes == case.slopes
         assert np.array_equal(again.affine, case.affine)
         for name in ROLES:
+            assert again.scanned[name].matches(case.scanned[name], tolerance_mm=0)
             assert again.volumes[name].dtype == np.int16
             assert np.array_equal(again.volumes[name], case.volumes[name])
         assert np.array_equal(again.valid, case.valid)
@@ -425,3 +434,16 @@ def test_a_packed_cohort_trains_where_simpleitk_monai_and_tensorboard_are_missin
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     finished = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, timeout=120, check=False)
     assert finished.returncode == 0, finished.stderr.decode()
+
+
+def test_a_table_that_says_too_little_of_a_subject_is_refused_before_it_is_packed(toy_table, tmp_path, capsys):
+    from MedGANLogic.__main__ import main
+
+    header, *lines = toy_table.read_text(encoding="utf-8").splitlines()
+    said = [f"{header},class", *(f"{line},{'t1' if number else ''}" for number, line in enumerate(lines))]
+    toy_table.write_text("\n".join(said), encoding="utf-8")
+    (tmp_path / "study.toml").write_text('inputs = ["mr"]\ntargets = ["ct"]\nclasses = ["t1", "t2"]\n')
+    command = ["cohort", "pack", "--cohort", str(toy_table), "--study", str(tmp_path / "study.toml")]
+    assert main([*command, "--out", str(tmp_path / "packed.zip")]) == 2
+    assert "subject S0 (train): class ''" in capsys.readouterr().err
+    assert not (tmp_path / "packed.zip").exists()

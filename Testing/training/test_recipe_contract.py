@@ -2,9 +2,9 @@
 
 import ast
 import contextlib
-import importlib
 import re
 from collections import Counter
+from copy import deepcopy
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -14,7 +14,7 @@ import torch
 from bundled import bundled
 
 from MedGANLogic import recipes
-from MedGANLogic.domain import FixedWindow, Labels
+from MedGANLogic.domain import PET, FixedWindow, Labels
 from MedGANLogic.feeds import Batches, Pool
 from MedGANLogic.images import Image
 from MedGANLogic.inference.translate import sample, translate
@@ -32,9 +32,10 @@ SETTING = re.compile(rf"({'|'.join(field.name for field in fields(Settings))}) \
 
 def variants(name):
     """Return the dimensions and neighbours that a recipe can be trained in; what it is an example of is among them."""
-    example, possible = recipes.example(name), []
+    example, known, possible = recipes.example(name), recipes.published(name).numbers, []
     for dimensions, neighbours in ((2, 0), (2, 1), (3, 0)):
-        study = replace(example, dimensions=dimensions, neighbours=neighbours, changes=TOY)
+        toy = {setting: value for setting, value in TOY.items() if setting in known}
+        study = replace(example, dimensions=dimensions, neighbours=neighbours, changes=toy)
         with torch.device("meta"), contextlib.suppress(StudyError):
             build(recipes.load(name), study)
             # Without input there is nothing that could have neighbours.
@@ -80,7 +81,7 @@ def first_steps(recipe, study, cases, only=None, seed=0):
     pool = Pool(study, [case for case in cases if case.part == "train"])
     played = []
     for phase in recipe.phases if only is None else (only,):
-        predict_beforehand(pool, phase, state, study)
+        predict_beforehand(pool, phase, state)
         batches = Batches(phase.feed, pool, (seed,))
         optimizers = optimizers_of(phase, state.networks)
         torch.manual_seed(seed_of(seed, 0))
@@ -122,12 +123,12 @@ def test_one_step_of_every_phase_is_finite_and_names_every_loss(recipe, study, c
 
 def test_each_player_changes_the_weights_of_its_own_networks_alone(varied, study, cases):
     built = build(recipes.load(varied[0]), study)
-    for place, phase in enumerate(built.phases):
+    for phase in built.phases:
         for number in range(len(phase.players)):
-            recipe = build(recipes.load(varied[0]), study)
-            player = replace(recipe.phases[place].players[number], after=())
+            recipe = replace(built, networks=deepcopy(dict(built.networks)))
+            player = replace(phase.players[number], after=())
             before = weights(recipe.networks)
-            _, state = first_steps(recipe, study, cases, replace(recipe.phases[place], players=(player,)))
+            _, state = first_steps(recipe, study, cases, replace(phase, players=(player,)))
             after = weights(state.networks)
             moved = {network for network in before if not same(before[network], after[network])}
             assert moved == set(player.moves)
@@ -224,15 +225,20 @@ def test_what_it_says_of_itself_can_be_looked_up(name):
         assert re.search(r"\[(assumed|paper\??|seed)[^\]]*\]|\(paper: ", departure), departure
 
 
+def test_it_is_listed_as_it_says_of_itself(name):
+    (listed,) = (entry for entry in recipes.titles() if entry["name"] == name)
+    assert listed["about"]
+    assert listed.items() - {("about", listed["about"])} <= recipes.described(name).items()
+
+
 def test_departures_name_the_settings_that_differ_and_only_those(name):
     def departed(**changes):
         study = replace(recipes.example(name), changes=changes)
         with torch.device("meta"):
-            found = [SETTING.fullmatch(text) for text in build(recipes.load(name), study).departures]
+            found = [SETTING.fullmatch(text) for text in recipes.load(name)(study).departures]
         return {match[1]: match[2] for match in found if match}
 
-    published = importlib.import_module(f"{recipes.__name__}.{name.replace('-', '_')}").PUBLISHED
-    other = {"width": 3, "patch": 2 * published.patch, "steps": 97}
+    other = {"width": 3, "patch": 2 * recipes.published(name).patch, "steps": 97}
     width, steps = departed(**other), departed(**other, batch=11, rate=0.123)
     assert set(width) == {"width", "patch", "steps"}
     assert set(steps) == {"width", "patch", "steps", "batch", "rate"}
@@ -241,10 +247,35 @@ def test_departures_name_the_settings_that_differ_and_only_those(name):
     assert set(departed(**{**papers, "width": 3})) == {"width"}
 
 
-def test_a_setting_that_does_not_exist_is_refused(name):
-    study = replace(recipes.example(name), changes={"widht": 4})
-    with pytest.raises(ValueError, match="widht"):
-        build(recipes.load(name), study)
+@pytest.mark.parametrize(
+    "changes", [{"widht": 4}, {"width": 16.7}, {"batch": 0}, {"rate": -1}, {"patch": "large"}], ids=str
+)
+def test_a_setting_that_does_not_exist_or_has_no_sense_is_refused(name, changes):
+    (setting,) = changes
+    with pytest.raises(StudyError, match=setting):
+        build(recipes.load(name), replace(recipes.example(name), changes=changes))
+
+
+def test_a_system_has_levels_to_choose_only_where_it_reads_them(name):
+    published = recipes.published(name).numbers
+    if "levels" not in published:
+        with pytest.raises(StudyError, match="'levels' is no setting of this system: there are width, patch"):
+            build(recipes.load(name), replace(recipes.example(name), changes={"levels": 3}))
+        return
+    shapes = []
+    for levels in (published["levels"], published["levels"] - 1):
+        study = replace(recipes.example(name), changes={"levels": levels})
+        with torch.device("meta"):
+            built = recipes.load(name)(study)
+        shapes.append([value.shape for network in built.networks.values() for value in network.parameters()])
+    assert shapes[0] != shapes[1]
+
+
+def test_what_it_begins_with_is_the_studys_to_have(name):
+    example = recipes.example(name)
+    other = replace(example, inputs={} if example.inputs else {"pet": PET}, made={}, guides={}, strength=None)
+    with pytest.raises(StudyError):
+        build(recipes.load(name), other)
 
 
 def test_an_average_follows_its_network_and_is_moved_by_nobody(recipe, study, cases):

@@ -74,6 +74,13 @@ def test_pools_that_are_not_paired_are_drawn_independently(toy_cohort):
     assert sum(alike) < 10
 
 
+def test_a_subject_of_which_too_little_is_said_is_named(toy_cohort):
+    first, second, *_ = toy_cohort(CLASSES)
+    for said in ({}, {"class": ""}, {"class": "t3"}):
+        with pytest.raises(CohortError, match=r"subject S1 \(train\): .*class"):
+            Pool(CLASSES, [first, replace(second, said=said)])
+
+
 def test_a_subject_that_lacks_the_target_teaches_the_first_pool_alone(toy_cohort):
     pool = pool_of(FLAT, toy_cohort)
     assert pool.having(FLAT.inputs) == [0, 1, 2]
@@ -84,7 +91,7 @@ def test_a_subject_that_lacks_the_target_teaches_the_first_pool_alone(toy_cohort
 def test_what_a_cohort_lacks_is_said_before_training(toy_cohort):
     pool = Pool(FLAT, toy_cohort(FLAT)[:2])
     without = Feed(1, Images("unlabelled", FLAT.inputs, (8, 8), lacking=FLAT.targets))
-    with pytest.raises(CohortError, match="no subject to learn from has mr and no ct"):
+    with pytest.raises(CohortError, match="no subject of part 'train' has mr and no ct"):
         Batches(without, pool, (0,))
     with pytest.raises(CohortError, match="has pet"):
         Batches(Feed(1, Images("image", {"pet": CT}, (8, 8))), Pool(GENERATION, toy_cohort(GENERATION)[:1]), (0,))

@@ -72,7 +72,9 @@ def slopes(critic: nn.Module, real: Tensor, fake: Tensor, mixing: Tensor, *furth
         raise ValueError("the critic holds a batch norm, which ties images together: give it a layer norm, or none")
     share = mixing.float().reshape(-1, *[1] * (real.ndim - 1))
     between = torch.lerp(fake.detach().float(), real.detach().float(), share).requires_grad_()
-    with torch.autocast(real.device.type, enabled=False):
+    # The meta device, on which shapes are tried, knows no autocast.
+    device = real.device.type if torch.amp.is_autocast_available(real.device.type) else "cpu"
+    with torch.autocast(device, enabled=False):
         (gradients,) = torch.autograd.grad(critic(between, *further).sum(), between, create_graph=True)
     return gradients
 

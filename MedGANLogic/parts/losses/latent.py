@@ -2,7 +2,6 @@
 
 import math
 
-import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -27,11 +26,6 @@ def gaussian_surprise(code: Tensor, moments: Tensor) -> Tensor:
     mean, log_variance = moments.float().chunk(2, dim=1)
     surprise = (code.float() - mean).square() * (-log_variance).exp() + log_variance + math.log(2 * math.pi)
     return surprise.sum(1).mean() / 2
-
-
-def unit_gaussian_surprise(code: Tensor, mean: Tensor) -> Tensor:
-    """Return -log N(code | mean, 1): ``gaussian_surprise`` with the variance fixed to 1, of means (B, latent)."""
-    return gaussian_surprise(code, torch.cat([mean, torch.zeros_like(mean)], dim=1))
 
 
 def cross_entropy(logits: Tensor, one_hot: Tensor) -> Tensor:

@@ -35,7 +35,7 @@ def two_steps(name, toy_study, toy_cohort, place=0, first=0, dimensions=3, patch
     recipe = build(load(name), study)
     phase, state = recipe.phases[place], start(recipe, CPU)
     pool = Pool(study, [case for case in toy_cohort(study) if case.part == "train"])
-    predict_beforehand(pool, phase, state, study)
+    predict_beforehand(pool, phase, state)
     drawn = Batches(phase.feed, pool, (study.seed,))
     batches = [drawn[number] for number in range(STEPS * batches_per_step(phase))]
     fresh, optimizers, left = deepcopy(dict(state.networks)), optimizers_of(phase, state.networks), iter(batches)
@@ -91,7 +91,7 @@ def lowered(player, game, done=0.0):
 
 def players_of(name):
     """Return the players of a recipe's first phase, by name."""
-    recipe = build(load(name), replace(example(name), changes={"width": 2, "patch": 16}))
+    recipe = build(load(name), replace(example(name), changes={"width": 2, "patch": 32}))
     return {player.name: player for player in recipe.phases[0].players}
 
 

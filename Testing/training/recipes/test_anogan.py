@@ -53,7 +53,7 @@ def found(request, toy_study, toy_case, tmp_path):
     """Return a toy image, what was found in it, and the bundle that found it."""
     domains = {"anomaly": UNLIKENESS, "score": UNLIKENESS, "nearest": MR}
     every = replace(ANOMALY, targets=domains, made=dict.fromkeys(domains, Predicted()))
-    study = toy_study(request.param, 0, example=every, patch=16)
+    study = toy_study(request.param, 0, example=every, patch=16, levels=None)
     recipe = build(load("anogan"), study)
     networks = dict(recipe.networks)
     # Fresh weights make all images alike, and dark ones at that.
@@ -101,6 +101,17 @@ def test_a_patchs_score_is_that_of_the_patch_alone(found):
     ],
     ids=["two images", "neighbours", "labels in", "labels out", "a second target", "a score alone", "nothing"],
 )
-def test_a_study_that_cannot_be_searched_is_refused(toy_study, asked):
+def test_a_study_that_cannot_be_searched_is_refused(asked):
     with pytest.raises(StudyError, match="reads one image"):
-        build(load("anogan"), replace(toy_study(neighbours=0, example=ANOMALY), **asked))
+        build(load("anogan"), replace(ANOMALY, **{"made": {}, **asked}))
+
+
+@pytest.mark.parametrize("target", [CT, UNLIKENESS], ids=["CT", "anomaly"])
+def test_a_target_that_a_file_holds_is_refused(target):
+    with pytest.raises(StudyError, match=r'made.wanted = \{ kind = "Predicted" \}'):
+        build(load("anogan"), replace(ANOMALY, targets={"wanted": target}, made={}))
+
+
+def test_an_anomaly_in_hu_is_refused():
+    with pytest.raises(StudyError, match="ct cannot be HU"):
+        build(load("anogan"), replace(ANOMALY, targets={"ct": CT}, made={"ct": Predicted()}))

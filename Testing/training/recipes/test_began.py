@@ -47,7 +47,9 @@ def test_two_steps_are_those_of_a_loop_written_by_hand(toy_study, toy_cohort):
     by_hand = deepcopy(played.fresh)
     convergence = trained_by_hand(by_hand, played.batches, range(20, 20 + STEPS))
     assert_same(played, by_hand)
-    assert played.losses["discriminator/2 convergence"].item() == pytest.approx(convergence, abs=1e-6)
+    assert played.losses["discriminator/2 convergence(energy_real, energy_fake, diversity)"].item() == pytest.approx(
+        convergence, abs=1e-6
+    )
     assert played.recipe.chance == {"noise": Uniform((64,))}
 
 

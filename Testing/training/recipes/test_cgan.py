@@ -16,7 +16,7 @@ from MedGANLogic.chance import ChanceError, Condition, Uniform
 from MedGANLogic.inference.translate import sample
 from MedGANLogic.recipe import build
 from MedGANLogic.recipes import load
-from MedGANLogic.study import CLASSES, GENERATION, StudyError
+from MedGANLogic.study import CLASSES, GENERATION, TRANSLATION, StudyError
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +117,7 @@ def test_a_study_that_asks_for_nothing_is_refused(toy_study):
         build(load("cgan"), toy_study(example=GENERATION))
 
 
-def test_a_study_with_an_image_to_begin_with_is_refused(toy_study):
-    study = replace(toy_study(), classes=("t1", "t2"))
+def test_a_study_with_an_image_to_begin_with_is_refused():
+    study = replace(TRANSLATION, classes=("t1", "t2"))
     with pytest.raises(StudyError, match="makes images of chance: the study has the input mr"):
         build(load("cgan"), study)

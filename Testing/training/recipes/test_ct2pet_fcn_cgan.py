@@ -9,7 +9,7 @@ import torch
 from torch.nn.functional import softplus
 from torch.optim import Adam
 
-from MedGANLogic.domain import PET, FixedWindow
+from MedGANLogic.domain import CT, PET, FixedWindow
 from MedGANLogic.feeds import Batches, Pool
 from MedGANLogic.inference.predict import predict
 from MedGANLogic.recipe import build
@@ -174,7 +174,7 @@ def test_the_discriminator_sees_ct_and_pet_and_the_fcn_has_none(system):
     assert not any("score" in name or "fake" in name for name in names)
 
 
-@pytest.mark.parametrize("target", [TRANSLATION.targets, {"pet": replace(PET, window=TRANSLATION.inputs["mr"].window)}])
+@pytest.mark.parametrize("target", [{"other": CT}, {"pet": replace(PET, window=TRANSLATION.inputs["mr"].window)}])
 def test_a_study_whose_target_is_not_in_suv_of_a_fixed_window_is_refused(study, target):
     with pytest.raises(StudyError, match="SUV in a fixed window"):
         build(load("ct2pet-fcn-cgan"), replace(study, targets=target))

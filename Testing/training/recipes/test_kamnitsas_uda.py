@@ -213,6 +213,6 @@ def test_at_its_published_width_the_classifier_has_100_channels():
     assert networks["domain_classifier"].arguments["in_channels"] == networks["segmenter"].activation_channels
 
 
-def test_a_study_without_labels_is_refused(toy_study):
+def test_a_study_without_labels_is_refused():
     with pytest.raises(StudyError, match="no labels"):
-        build(load("kamnitsas-uda"), toy_study(example=TRANSLATION))
+        build(load("kamnitsas-uda"), TRANSLATION)
