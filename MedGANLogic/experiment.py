@@ -35,7 +35,7 @@ from MedGANLogic.cohort import PARTS, Case, fold, packed_study, unpack
 from MedGANLogic.feeds import Pool
 from MedGANLogic.images import Grid
 from MedGANLogic.parts.features.frozen import FrozenFeatures
-from MedGANLogic.recipe import ExponentialAverage, Networks, Recipe, build
+from MedGANLogic.recipe import ExponentialAverage, Networks, Recipe, build, rehearse
 from MedGANLogic.recipes import load
 from MedGANLogic.recorder import OnAlarm, Record
 from MedGANLogic.study import Study
@@ -92,6 +92,7 @@ def refuse_early(recipe: str, study: Study, folder: Path, resumed: bool) -> None
     TrainingError for a folder that holds a run already, or none to resume; MedGANError for a recipe that there is not;
     StudyError for a study that it does not take, and BundleError for networks that no bundle may hold.
     """
+    rehearse(load(recipe), study)
     with torch.device("meta"):
         made = build(load(recipe), study)
     describe(made.networks, made.passes)

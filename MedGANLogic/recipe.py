@@ -255,28 +255,46 @@ def build(recipe: RecipeFunction, study: Study) -> Recipe:
     """Make a recipe for a study; its networks' first weights follow from the study's seed alone.
 
     Raises StudyError where the study is none for it, such as one with inputs for a system that begins with chance, and
-    for settings that its networks do not take, such as a patch that cannot be halved often enough.
+    for networks that cannot be made. Whether a game can be played with them ``rehearse`` says.
+    """
+    torch.manual_seed(study.seed)
+    try:
+        made = recipe(study)
+    except StudyError:
+        raise
+    except RuntimeError as error:
+        raise StudyError(f"the study's networks are too large: {_first_line(error)}") from error
+    except ValueError as error:
+        raise StudyError(f"the study's settings do not fit this system: {error}") from error
+    _refuse_other_beginning(made, study)
+    return made
+
+
+def rehearse(recipe: RecipeFunction, study: Study) -> None:
+    """Play a game of every phase on torch's meta device: all of it but the numbers.
+
+    Raises StudyError as ``build`` does, and for settings that networks or losses do not take, such as a patch that
+    cannot be halved often enough: it names one that would do.
     """
     if misfit := _misfit(recipe, study):
         said = f"the study's settings do not fit this system{_remedy(recipe, study)} ({_first_line(misfit)})"
         raise StudyError(said) from misfit
-    torch.manual_seed(study.seed)
-    try:
-        return recipe(study)
-    except RuntimeError as error:
-        raise StudyError(f"the study's networks are too large: {_first_line(error)}") from error
+
+
+def _refuse_other_beginning(made: Recipe, study: Study) -> None:
+    if made.chance and study.inputs:
+        raise StudyError(f"{made.title} makes images of chance: the study has the input {', '.join(study.inputs)}")
+    if not made.chance and not study.inputs:
+        raise StudyError(f"{made.title} reads an image: the study needs inputs")
 
 
 def _misfit(recipe: RecipeFunction, study: Study) -> Exception | None:
-    """Return what goes wrong in a game of every phase, played on torch's meta device: all of it but the numbers."""
+    """Return what goes wrong in a rehearsal."""
     try:
         # That a network without input has nothing to draw its first weights for is said below.
         with torch.device("meta"), warnings.catch_warnings(action="ignore"):
             made = recipe(study)
-        if made.chance and study.inputs:
-            raise StudyError(f"{made.title} makes images of chance: the study has the input {', '.join(study.inputs)}")
-        if not made.chance and not study.inputs:
-            raise StudyError(f"{made.title} reads an image: the study needs inputs")
+        _refuse_other_beginning(made, study)
         networks = {name: network.to("meta") for name, network in made.networks.items()}
         for phase in made.phases:
             pool = blank(study, [name for step in phase.beforehand for name in step.writes])
