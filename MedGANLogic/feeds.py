@@ -30,9 +30,9 @@ class Augmentation:
     any angle and stretched along either axis of the slice by up to ``stretch`` (a share); it interpolates, so the
     others stay as they are. ``narrowed`` is the share of patches that show only a part, at least four tenths of each
     edge, as if the field of view ended there: what a network knows of bone from its surroundings must not be all.
-    ``eased``: where a study says that its target is its first input, only better (``strength``), that input is moved
-    towards it by a share drawn up to this: a simulated dose stands for all higher ones too, whose noise is the same,
-    only less.
+    ``noise``: where a study says that its target is its first input, only better (``strength``), what stands between
+    the two is multiplied by a factor drawn from this range, as likely to halve as to double: a simulated dose stands
+    for higher and lower ones too, whose noise is the same, only less or more.
     """
 
     mirror: bool = True
@@ -41,7 +41,7 @@ class Augmentation:
     bent: float = 0.0
     stretch: float = 0.12
     narrowed: float = 0.0
-    eased: float = 0.0
+    noise: tuple[float, float] = (1.0, 1.0)
 
 
 class Pool:
@@ -273,8 +273,9 @@ class _Cut:
         source = self.study.source(role)
         domain, scale = self.study.domains[source], self.pool.scales[self.index][source]
         values = self._values(role, offset)
-        if self.chance.eased and role == self.study.improved:
-            values = values + self.chance.eased * (self._values(next(iter(self.study.targets)), offset) - values)
+        if self.chance.noise != 1 and role == self.study.improved:
+            wanted = self._values(next(iter(self.study.targets)), offset)
+            values = wanted + self.chance.noise * (values - wanted)
         return self.chance.shaded(role, self.study, domain.window.shown(values, scale))
 
     def _values(self, role: str, offset: int) -> Array:
@@ -321,7 +322,7 @@ class _Chance:
         self.is_narrowed = bool(rng.random() < augmentation.narrowed)
         self.view = [((1 - edge) * place, edge) for edge, place in rng.uniform([0.4, 0], [1, 1], (2, 2))]
         self.gamma, self.gain = (float(factor) for factor in np.exp(rng.normal(0.0, augmentation.contrast, 2)))
-        self.eased = np.float32(rng.uniform(0, augmentation.eased))
+        self.noise = np.float32(np.exp(rng.uniform(*np.log(augmentation.noise))))
 
     def placed(self, patch: Array) -> Array:
         return np.rot90(np.flip(patch, tuple(self.mirrored)), self.turns, axes=(1, 2))

@@ -15,7 +15,7 @@ from MedGANLogic.study import DENOISING, Settings, Study
 EXAMPLE = DENOISING
 
 MARKS = "[assumed] throughout: a baseline of ours, sized for two CPU cores"
-PUBLISHED = Settings(width=48, levels=3, patch=64, batch=16, steps=6000, rate=1e-3)
+PUBLISHED = Settings(width=48, levels=3, patch=64, batch=16, steps=12000, rate=1e-3)
 
 
 def recipe(study: Study) -> Recipe:
@@ -34,7 +34,7 @@ def recipe(study: Study) -> Recipe:
     nearer = player(terms=(Term(1.0, masked_log_l2, "fake_b", "real_b", "weight"),))
     begun = 3 * settings.steps // 5
     # Nothing is bent: to interpolate is to smooth the noise that is to be known. No contrast: the target has none.
-    feed = Feed(settings.batch, Pair(study.patch_shape(settings.patch), Augmentation(contrast=0.0, eased=0.9)))
+    feed = Feed(settings.batch, Pair(study.patch_shape(settings.patch), Augmentation(contrast=0.0, noise=(0.1, 2.0))))
     return Recipe(
         title="Residual U-Net (denoising baseline, no adversary)",
         source="arXiv:1608.03981",
@@ -46,7 +46,7 @@ def recipe(study: Study) -> Recipe:
             "a U-Net without norm at half resolution instead of convolutions in a row with batch norm [assumed]",
             "the root of each patch's L2, then its logarithm, instead of L2: all noise levels are heard [assumed]",
             "predicts with an exponential average (.998) of the weights; patches mirrored and turned [assumed]",
-            "inputs are moved towards their targets by a share from 0 to .9: the doses above the cohort's [assumed]",
+            "the noise of inputs is multiplied by .1 to 2: doses above and below the cohort's [assumed]",
             *study.departures(PUBLISHED),
         ),
     )

@@ -46,7 +46,7 @@ def recipe(study: Study) -> Recipe:
             Player("generator", ("generator",), adam, improved, schedule=cosine, after=(average,)),
         ),
     )
-    feed = Feed(settings.batch, Pair(study.patch_shape(settings.patch), Augmentation(contrast=0.0, eased=0.9)))
+    feed = Feed(settings.batch, Pair(study.patch_shape(settings.patch), Augmentation(contrast=0.0, noise=(0.1, 2.0))))
     return Recipe(
         title="Residual U-Net against a judge of grain",
         source="arXiv:1611.04076",
@@ -57,7 +57,7 @@ def recipe(study: Study) -> Recipe:
             "a residual U-Net and a patch discriminator without norm; the likeness is the logarithm of L2 [assumed]",
             "the discriminator sees the image less its means over 9 voxels, enlarged twentyfold, alone [assumed]",
             "predicts with an exponential average (.998) of the weights; patches mirrored and turned [assumed]",
-            "inputs are moved towards their targets by a share from 0 to .9: the doses above the cohort's [assumed]",
+            "the noise of inputs is multiplied by .1 to 2: doses above and below the cohort's [assumed]",
             *study.departures(PUBLISHED),
         ),
     )

@@ -11,21 +11,26 @@ scans=../shared/data
 export OMP_NUM_THREADS=1
 mkdir -p "$runs/low"
 
-simulate() { # SCAN DOSE KERNEL ARGUMENTS…
+simulate() { # SCAN NAME DOSE KERNEL ARGUMENTS…
     local low
-    low="$runs/low/$(basename "$1" .nii.gz)-$2-$3.nii.gz"
-    [ -e "$low.medgan.json" ] || "$medgan" simulate low-dose "$scans/$1.nii.gz" "$low" --dose "$2" --kernel "$3" --seed 1 "${@:4}"
+    low="$runs/low/$(basename "$1" .nii.gz)-$3-$2.nii.gz"
+    [ -e "$low.medgan.json" ] || "$medgan" simulate low-dose "$scans/$1.nii.gz" "$low" --dose "$3" --kernel "$4" "${@:5}"
 }
 
-# The least dose, with noise as the scanner would have shown it and as fine as other kernels make it. Scans that are noisy
-# to begin with starve of photons below 10 %. Sharp reconstructions are left out: they teach that fine noise is to stay.
+# Scans that are noisy to begin with starve of photons below 10 %, even with a modulated current. Sharp reconstructions
+# are left out: they teach that fine noise is to stay.
+fine=(chest_ct/{rider_pilot_0117,lung_dx_a0001_kernelB,lung_dx_a0002_B40f} head_ct/ge_hispeed_vault)
+noisy=(chest_ct/{lidc_0314,lungfcp_0001})
+# To learn from: the least dose, with noise as the scanner would have shown it and as fine as other kernels make it.
 for kernel in scan sharp ramp; do
-    for scan in chest_ct/{rider_pilot_0117,lung_dx_a0001_kernelB,lung_dx_a0002_B40f} head_ct/ge_hispeed_vault; do
-        simulate "$scan" 0.05 "$kernel"
-    done
-    for scan in chest_ct/{lidc_0314,lungfcp_0001}; do
-        simulate "$scan" 0.10 "$kernel" --modulation
-    done
+    for scan in "${fine[@]}"; do simulate "$scan" "$kernel" 0.05 "$kernel" --seed 1; done
+    for scan in "${noisy[@]}"; do simulate "$scan" "$kernel" 0.10 "$kernel" --seed 1 --modulation; done
+done
+# To be measured on: other doses, other noise, other rays.
+for dose in 0.05 0.10 0.25 0.50; do
+    for scan in "${fine[@]}"; do simulate "$scan" test "$dose" scan --seed 2 --geometry parallel; done
+    [ "$dose" = 0.05 ] && continue
+    for scan in "${noisy[@]}"; do simulate "$scan" test "$dose" scan --seed 2 --geometry parallel --modulation; done
 done
 
 train() { # RUN TESTED ARGUMENTS…: begin, go on, or leave alone what is done

@@ -240,19 +240,20 @@ def test_values_reach_the_network_through_the_domains_window(three_roles):
     assert any(np.abs(hu - case.volumes["ct"][:, :, k]).max() < 0.01 for k in range(SHAPE[2]))
 
 
-def test_an_eased_input_lies_between_itself_and_its_target(case):
+def test_noise_is_multiplied_by_a_factor_that_is_as_likely_to_halve_as_to_double_it(case):
     study = replace(Study({"second": NUMBER}, {"there": NUMBER}, neighbours=1), strength=1.0)
-    shares = []
-    for plain, eased in zip(
-        drawn(study, case, 6, PLAIN), drawn(study, case, 6, replace(PLAIN, eased=0.6)), strict=True
-    ):
-        assert np.array_equal(plain["target"], eased["target"])
-        shares.append((plain["input"] - eased["input"])[:, plain["weight"][0] > 0] / (2 * SECOND / 32767))
-    # Its neighbouring slices are eased with it; what is said of no target to be better stays as it is.
-    assert np.allclose([np.ptp(share) for share in shares], 0, atol=1e-4)
-    middle = [share.mean() for share in shares]
-    assert 0 <= min(middle) < 0.1 and 0.5 < max(middle) <= 0.6
-    same = (drawn(replace(study, strength=None), case, 6, replace(PLAIN, eased=e), 1)[0]["input"] for e in (0, 0.6))
+    noisy = replace(PLAIN, noise=(0.5, 2.0))
+    factors = []
+    for plain, drawn_anew in zip(drawn(study, case, 6, PLAIN), drawn(study, case, 6, noisy), strict=True):
+        assert np.array_equal(plain["target"], drawn_anew["target"])
+        more = (drawn_anew["input"] - plain["input"])[:, plain["weight"][0] > 0]
+        factors.append(1 + more / (2 * SECOND / 32767))
+    # Its neighbouring slices are as noisy; what is said of no target to be better stays as it is.
+    assert np.allclose([np.ptp(factor) for factor in factors], 0, atol=1e-4)
+    middle = [factor.mean() for factor in factors]
+    assert 0.5 <= min(middle) < 0.6 and 1.7 < max(middle) <= 2
+    assert np.mean(np.log2(middle)) == pytest.approx(0, abs=0.15)
+    same = (drawn(replace(study, strength=None), case, 6, one, 1)[0]["input"] for one in (PLAIN, noisy))
     assert np.array_equal(*same)
 
 

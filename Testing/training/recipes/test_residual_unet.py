@@ -58,7 +58,7 @@ def test_what_is_lowered_is_each_samples_root_mean_square_and_then_minus_its_psn
     assert lowered(first.players[0], game) == pytest.approx(expected, rel=1e-3)
     psnr = [10 * math.log10(1 / square) for square in squares]
     assert lowered(then.players[0], game) == pytest.approx(-sum(psnr) / 2 * math.log(10) / 10, rel=1e-2)
-    assert (first.steps, then.steps) == (3600, 2400)
+    assert (first.steps, then.steps) == (7200, 4800)
 
 
 def test_there_is_no_adversary_and_the_average_predicts():
@@ -70,7 +70,7 @@ def test_there_is_no_adversary_and_the_average_predicts():
 
 def test_patches_are_mirrored_and_turned_but_never_interpolated_or_shaded(toy_study, toy_cohort):
     (pair,) = published(NAME).phases[0].feed.sources
-    assert pair.augmentation == Augmentation(contrast=0, eased=0.9)
+    assert pair.augmentation == Augmentation(contrast=0, noise=(0.1, 2.0))
     study = toy_study(2, 0, example=DENOISING)
     recipe = build(recipes.load(NAME), study)
     pool = Pool(study, toy_cohort(study)[:1])
