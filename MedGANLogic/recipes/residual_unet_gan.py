@@ -17,7 +17,7 @@ from MedGANLogic.study import DENOISING, Study, WeighedSettings
 EXAMPLE = DENOISING
 
 MARKS = "[assumed] throughout: sized for two CPU cores"
-PUBLISHED = WeighedSettings(width=48, levels=3, patch=64, batch=16, steps=2000, rate=2e-4, pixel=1.0, adversarial=0.4)
+PUBLISHED = WeighedSettings(width=48, levels=3, patch=64, batch=16, steps=2000, rate=2e-4, pixel=1.0, adversarial=5.0)
 
 
 def recipe(study: Study) -> Recipe:

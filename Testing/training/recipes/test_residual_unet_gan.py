@@ -47,7 +47,7 @@ def trained_by_hand(networks, batches, steps):
         squares = ((fake - y) ** 2 * weight).sum((1, 2, 3, 4)) / weight.sum((1, 2, 3, 4))
         adam_g.zero_grad()
         discriminator.requires_grad_(False)
-        ((squares + 1e-6).log().mean() + 0.4 * ((discriminator(judged(shown)) - 1) ** 2).mean() / 2).backward()
+        ((squares + 1e-6).log().mean() + 5 * ((discriminator(judged(shown)) - 1) ** 2).mean() / 2).backward()
         discriminator.requires_grad_(True)
         adam_g.step()
         with torch.no_grad():
@@ -71,7 +71,7 @@ def test_what_is_lowered_is_least_squares_and_the_logarithm_of_l2():
         score_real=torch.tensor([2.0]), score_fake=torch.tensor([-1.0]), weight=torch.ones(1, 1, 1, 1), **images
     )
     assert lowered(players["discriminator"], game) == 0.5 + 0.5
-    assert lowered(players["generator"], game) == pytest.approx(math.log(0.25) + 0.4 * 2, rel=1e-4)
+    assert lowered(players["generator"], game) == pytest.approx(math.log(0.25) + 5 * 2, rel=1e-4)
 
 
 @pytest.fixture
