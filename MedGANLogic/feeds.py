@@ -32,7 +32,10 @@ class Augmentation:
     edge, as if the field of view ended there: what a network knows of bone from its surroundings must not be all.
     ``noise``: where a study says that its target is its first input, only better (``strength``), what stands between
     the two is multiplied by a factor drawn from this range, as likely to halve as to double: a simulated dose stands
-    for higher and lower ones too, whose noise is the same, only less or more.
+    for higher and lower ones too, whose noise is the same, only less or more. ``recorrupted``: where a study has its
+    target ``again`` (the same image with as much further noise as it has itself), that noise times a factor drawn from
+    this range is added to the input, and divided by it taken from the target. Input and target then share nothing but
+    the image, and a network learns to take away the target's own noise, too.
     """
 
     mirror: bool = True
@@ -42,6 +45,7 @@ class Augmentation:
     stretch: float = 0.12
     narrowed: float = 0.0
     noise: tuple[float, float] = (1.0, 1.0)
+    recorrupted: tuple[float, float] | None = None
 
 
 class Pool:
@@ -272,11 +276,23 @@ class _Cut:
     def _one(self, role: str, offset: int) -> NDArray[np.float32]:
         source = self.study.source(role)
         domain, scale = self.study.domains[source], self.pool.scales[self.index][source]
-        values = self._values(role, offset)
-        if self.chance.noise != 1 and role == self.study.improved:
-            wanted = self._values(next(iter(self.study.targets)), offset)
-            values = wanted + self.chance.noise * (values - wanted)
+        values = self._renoised(role, offset, self._values(role, offset))
         return self.chance.shaded(role, self.study, domain.window.shown(values, scale))
+
+    def _renoised(self, role: str, offset: int, values: Array) -> Array:
+        """Return the values of an input that is improved, or of its target, with other noise."""
+        improved, target, again = self.study.improved, next(iter(self.study.targets)), self.study.again
+        if improved is None or role not in (improved, target):
+            return values
+        if role == improved and self.chance.noise != 1:
+            wanted = self._values(target, offset)
+            values = wanted + self.chance.noise * (values - wanted)
+        if again and (factor := self.chance.recorrupted):
+            # n is the target's own noise and z as strong: n + fz and n - z/f have nothing in common, whatever f
+            # (recorrupted-to-recorrupted: Pang et al., CVPR 2021 [paper?]).
+            further = self._values(again, offset) - self._values(target, offset)
+            values = values + factor * further if role == improved else values - further / factor
+        return values
 
     def _values(self, role: str, offset: int) -> Array:
         case, source, made = self.pool.cases[self.index], self.study.source(role), self.study.made.get(role)
@@ -307,6 +323,11 @@ class _Cut:
         return self.chance.placed(_window(volume, self.start, self.patch, offset, outside))
 
 
+def _between(rng: np.random.Generator, limits: tuple[float, float]) -> np.float32:
+    """Draw a factor, as likely to halve as to double."""
+    return np.float32(np.exp(rng.uniform(*np.log(limits))))
+
+
 class _Chance:
     """One draw of an augmentation, the same for all volumes of a patch."""
 
@@ -322,7 +343,8 @@ class _Chance:
         self.is_narrowed = bool(rng.random() < augmentation.narrowed)
         self.view = [((1 - edge) * place, edge) for edge, place in rng.uniform([0.4, 0], [1, 1], (2, 2))]
         self.gamma, self.gain = (float(factor) for factor in np.exp(rng.normal(0.0, augmentation.contrast, 2)))
-        self.noise = np.float32(np.exp(rng.uniform(*np.log(augmentation.noise))))
+        self.noise = _between(rng, augmentation.noise)
+        self.recorrupted = _between(rng, augmentation.recorrupted) if augmentation.recorrupted else None
 
     def placed(self, patch: Array) -> Array:
         return np.rot90(np.flip(patch, tuple(self.mirrored)), self.turns, axes=(1, 2))

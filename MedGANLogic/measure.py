@@ -92,7 +92,7 @@ def measure(
     if kind is None:
         raise MedGANError(f"{bundle.card.name} ({study.task}): no reference says what is right, so nothing is measured")
     protocol = kind(study)
-    rows = read_table(table, study.columns)
+    rows = read_table(table, protocol.columns)
     if missing := set(folds.subjects) - {row.subject for row in rows}:
         raise MedGANError(f"{table} lacks {', '.join(sorted(missing))}, whom {bundle.card.name} was trained without")
     if not folds.subjects:
@@ -121,7 +121,7 @@ class _Baselines:
 
     def __init__(self, protocol: Protocol, rows: Sequence[Row]) -> None:
         self.protocol = protocol
-        self.whole = [row for row in rows if len(row.files) == len(protocol.study.columns)]
+        self.whole = [row for row in rows if len(row.files) == len(protocol.columns)]
         self.known: dict[tuple[str, ...], dict[str, Predictor]] = {}
 
     def without(self, subjects: tuple[str, ...]) -> dict[str, Predictor]:

@@ -65,15 +65,15 @@ class Study:
 
     ``inputs`` and ``targets`` map a role (a column of the cohort's table) to its domain; without inputs, images are
     made from nothing but chance. A cell may be empty: a subject without target is unlabelled. ``guides`` are roles that
-    training reads and prediction does not, such as labels of where an error costs more. ``made`` says of roles
-    that no file holds how they come about. ``classes`` and ``attributes`` are what the table says of a subject in the
-    column ``class``, one of these, and in columns of numbers, each with the values that become -1 and 1.
-    ``dimensions`` is 2 or 3; with 2, a network reads ``neighbours`` slices on either side of its own (2.5D where
-    there are any). ``spacing_mm`` is None for each case's own spacing. ``changes`` replaces numbers of the recipe's
-    ``Settings``. ``strength`` says that the target is the first input, only better (less noise, finer), and which share
-    of the change a model applies unless its user says otherwise; None where that has no sense. ``about`` says in
-    words what a model's card will show: ``title``, ``anatomy``, ``data``, ``licence``, …; ``features`` among them
-    names a file of weights for networks that compare images.
+    training reads and prediction does not, such as labels of where an error costs more, or the target ``again``.
+    ``made`` says of roles that no file holds how they come about. ``classes`` and ``attributes`` are what the table
+    says of a subject in the column ``class``, one of these, and in columns of numbers, each with the values that become
+    -1 and 1. ``dimensions`` is 2 or 3; with 2, a network reads ``neighbours`` slices on either side of its own (2.5D
+    where there are any). ``spacing_mm`` is None for each case's own spacing. ``changes`` replaces numbers of the
+    recipe's ``Settings``. ``strength`` says that the target is the first input, only better (less noise, finer), and
+    which share of the change a model applies unless its user says otherwise; None where that has no sense. ``about``
+    says in words what a model's card will show: ``title``, ``anatomy``, ``data``, ``licence``, …; ``features`` among
+    them names a file of weights for networks that compare images.
 
     Raises StudyError for what contradicts itself or has no sense.
     """
@@ -156,6 +156,16 @@ class Study:
     def improved(self) -> str | None:
         """The input that the first target is a better version of, where the study says so."""
         return next(iter(self.inputs)) if self.strength is not None else None
+
+    @property
+    def again(self) -> str | None:
+        """The guide that is the first target with as much further noise as it has itself, where there is one.
+
+        It has the target's domain, in a study that improves its input; half of a CT's dose makes one.
+        """
+        target = next(iter(self.targets.values()))
+        alike = (role for role, domain in self.guides.items() if self.improved and domain == target)
+        return next(alike, None)
 
     @property
     def finer(self) -> int:

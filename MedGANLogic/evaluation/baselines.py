@@ -94,11 +94,12 @@ class Smoother:
         return Smoother(smoothing, _FACTORS[int(errors.argmin())])
 
     def predict(self, image: Image) -> Image:
-        """Return the image, each of its axial slices smoothed."""
+        """Return the image, each of its axial slices smoothed; as it is where it has no noise."""
         orientation = Orientation.nearest(image.affine)
         upright = image.with_orientation(orientation)
         voxels = upright.voxels[0].astype(np.float64)
-        noise = _noise(voxels)
+        if not (noise := _noise(voxels)):
+            return image
         slices = [self.smoothing(voxels[..., k], noise, self.factor) for k in range(voxels.shape[2])]
         answer = replace(upright, voxels=np.stack(slices, axis=-1)[None].astype(np.float32))
         return answer.without_orientation(orientation, image.grid)

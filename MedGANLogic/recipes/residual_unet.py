@@ -17,6 +17,8 @@ EXAMPLE = DENOISING
 MARKS = "[assumed] throughout: a baseline of ours, sized for two CPU cores"
 PUBLISHED = Settings(width=48, levels=3, patch=64, batch=16, steps=12000, rate=1e-3)
 
+_RECORRUPTED = "noise as strong as the target's own is added to the input and taken from the target [assumed]"
+
 
 def recipe(study: Study) -> Recipe:
     """Return a U-Net that says what is to be added to its input, trained on RMS errors, then PSNR."""
@@ -34,7 +36,8 @@ def recipe(study: Study) -> Recipe:
     nearer = player(terms=(Term(1.0, masked_log_l2, "fake_b", "real_b", "weight"),))
     begun = 3 * settings.steps // 5
     # Nothing is bent: to interpolate is to smooth the noise that is to be known. No contrast: the target has none.
-    feed = Feed(settings.batch, Pair(study.patch_shape(settings.patch), Augmentation(contrast=0.0, noise=(0.1, 2.0))))
+    augmentation = Augmentation(contrast=0.0, noise=(0.1, 2.0), recorrupted=(0.5, 1.0))
+    feed = Feed(settings.batch, Pair(study.patch_shape(settings.patch), augmentation))
     return Recipe(
         title="Residual U-Net (denoising baseline, no adversary)",
         source="arXiv:1608.03981",
@@ -47,6 +50,7 @@ def recipe(study: Study) -> Recipe:
             "the root of each patch's L2, then its logarithm, instead of L2: all noise levels are heard [assumed]",
             "predicts with an exponential average (.998) of the weights; patches mirrored and turned [assumed]",
             "the noise of inputs is multiplied by .1 to 2: doses above and below the cohort's [assumed]",
+            *([_RECORRUPTED] if study.again else []),
             *study.departures(PUBLISHED),
         ),
     )

@@ -16,11 +16,14 @@ from MedGANLogic.bundle import open_bundle, save
 from MedGANLogic.catalogue import read
 from MedGANLogic.domain import CT, MR
 from MedGANLogic.errors import MedGANError
+from MedGANLogic.evaluation.baselines import Smoother, non_local_means, total_variation
 from MedGANLogic.evaluation.metrics import SOFT_TISSUE
 from MedGANLogic.evaluation.protocols import Restoration, Segmentation, Translation, protocol_of
 from MedGANLogic.images import Image, write
 from MedGANLogic.inference.predict import silent
 from MedGANLogic.measure import Folds, measure
+from MedGANLogic.phantom.imaging import centred_grid
+from MedGANLogic.phantom.inserts import inserts
 from MedGANLogic.recipe import build
 from MedGANLogic.study import ANOMALY, DENOISING, GENERATION, SEGMENTATION, SUPER_RESOLUTION, TRANSLATION
 
@@ -110,6 +113,12 @@ def test_a_subject_is_measured_by_the_network_that_never_saw_it(without, toy_stu
     assert [fold["tested"] for fold in found["folds"]] == [["S0"], ["S1"], ["S3"]]
     assert all(fold["weights_sha256"][:12] in text for fold in found["folds"])
     json.dumps(found, allow_nan=False)
+
+
+@pytest.mark.parametrize("smoothing", [total_variation, non_local_means])
+def test_a_smoothing_leaves_what_has_no_noise_as_it_is(smoothing):
+    clean = inserts(0, noise_hu=0.0, grid=centred_grid((104, 104, 2), (2.0, 2.0, 2.5))).ct
+    assert np.array_equal(Smoother(smoothing, 1.0).predict(clean).voxels, clean.voxels)
 
 
 def test_smoothings_are_tuned_without_the_subject_that_they_are_measured_on(without, toy_study, table, monkeypatch):
