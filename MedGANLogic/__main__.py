@@ -468,6 +468,7 @@ def _measure(options: argparse.Namespace) -> int:
     others = {name: Folds([opened(path) for path in paths]) for name, paths in compared.items()}
     bundle = opened(options.bundle)
     folds = Folds([opened(path) for path in options.folds] or [bundle])
+    others |= {f"this model, strength {share:g}": Folds(folds.bundles, share) for share in options.strengths}
     aligner = opened(options.align) if options.align else None
     text = measure(bundle, folds, others, Path(options.cohort), aligner, _command(), reporter)
     reporter.close()
@@ -759,6 +760,14 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         metavar="BUNDLE",
         help="trained alike, each without some subjects: their numbers are the card's",
+    )
+    one.add_argument(
+        "--strengths",
+        nargs="+",
+        type=float,
+        default=[],
+        metavar="SHARE",
+        help="further strengths at which the model is measured, where it has one",
     )
     one.add_argument("--align", metavar="BUNDLE", help="second table: the reference registered to this model's answer")
 

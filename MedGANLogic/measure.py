@@ -22,7 +22,7 @@ from MedGANLogic.evaluation.protocols import Inputs, Predictor, Protocol, protoc
 from MedGANLogic.evaluation.readme import THIS, Table, readme
 from MedGANLogic.images import Image, read
 from MedGANLogic.inference.predict import Progress
-from MedGANLogic.inference.translate import translate
+from MedGANLogic.inference.translate import strength_of, translate
 from MedGANLogic.registration import registered
 from MedGANLogic.study import Study
 
@@ -37,9 +37,13 @@ _REGISTERED = (
 
 @dataclass(frozen=True)
 class Folds:
-    """Networks trained alike, each without some subjects: a subject is measured by the one that never saw it."""
+    """Networks trained alike, each without some subjects: a subject is measured by the one that never saw it.
+
+    ``strength`` is the share of the change that is applied; None for the card's own.
+    """
 
     bundles: Sequence[Bundle]
+    strength: float | None = None
 
     @property
     def subjects(self) -> tuple[str, ...]:
@@ -47,10 +51,15 @@ class Folds:
         return tuple(sorted({subject for bundle in self.bundles for subject in tested_by(bundle)}))
 
     def predictor(self, subject: str) -> Predictor:
-        """Return the network that never saw a subject. Raises MedGANError where there is none."""
+        """Return the network that never saw a subject.
+
+        Raises MedGANError where there is none, and for a strength that has no sense for it.
+        """
         for bundle in self.bundles:
             if subject in tested_by(bundle):
-                return lambda given: translate(bundle, given).image
+                # What has no sense is refused here, before any image is read.
+                strength_of(bundle.card, self.strength)
+                return lambda given: translate(bundle, given, strength=self.strength).image
         names = ", ".join(bundle.card.name for bundle in self.bundles)
         raise MedGANError(f"{names}: not trained without {subject}, so {subject} cannot be measured")
 

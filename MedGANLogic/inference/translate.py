@@ -70,7 +70,7 @@ def translate(
     """
     card, chosen = bundle.card, choose_device(device)
     given = _by_role(card, images)
-    applied = _strength(card, strength)
+    applied = strength_of(card, strength)
     findings = _findings(card, given)
     refuse(findings, force)
     first, *others = given.values()
@@ -204,7 +204,8 @@ def _by_role(card: Card, images: Image | Mapping[str, Image]) -> dict[str, Image
     return {role: given[role] for role in card.inputs}
 
 
-def _strength(card: Card, strength: float | None) -> float:
+def strength_of(card: Card, strength: float | None) -> float:
+    """Return how much of the change is applied. Raises ImageError for a strength that has no sense for the model."""
     if strength is None:
         return 1.0 if card.strength is None else card.strength
     if card.strength is None or not 0 <= strength <= 1:

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Simulate, train and measure the shipped denoisers of CT, from the scans to the cards.
+# Simulate, train and measure the shipped denoiser of CT, from the scans to the card.
 # Usage, from the top level: Resources/Studies/denoise-ct.sh FOLDER_OF_MEDGAN [RUNS]. Run it again after a break:
 # it goes on.
 set -euo pipefail
@@ -26,6 +26,9 @@ for kernel in scan sharp ramp; do
     for scan in "${fine[@]}"; do simulate "$scan" "$kernel" 0.05 "$kernel" --seed 1; done
     for scan in "${noisy[@]}"; do simulate "$scan" "$kernel" 0.10 "$kernel" --seed 1 --modulation; done
 done
+# The same dose once more: as much noise as the scan has.
+for scan in "${fine[@]}"; do simulate "$scan" again 0.50 scan --seed 3; done
+for scan in "${noisy[@]}"; do simulate "$scan" again 0.50 scan --seed 3 --modulation; done
 # To be measured on: other doses, other noise, other rays.
 for dose in 0.05 0.10 0.25 0.50; do
     for scan in "${fine[@]}"; do simulate "$scan" test "$dose" scan --seed 2 --geometry parallel; done
@@ -41,47 +44,56 @@ train() { # RUN TESTED ARGUMENTS…: begin, go on, or leave alone what is done
     fi
 }
 
-both() { # FOLD TESTED: the accurate network, and the natural one that goes on from it
-    train "accurate-$1" "$2" --recipe residual-unet --study "$study.toml"
-    train "natural-$1" "$2" --recipe residual-unet-gan --study "$study-natural.toml" --from "$runs/accurate-$1/bundle"
+plain_study() { # CHANGES: pairs of low and full dose, and nothing else
+    sed "s/^strength = .*/strength = 1.0/; /^guides = /d; s/^changes = .*/changes = { $1 }/" "$study.toml"
+}
+
+ours() { # FOLD TESTED: learn from plain pairs, then from recorrupted ones
+    train "plain-$1" "$2" --recipe residual-unet --study "$runs/plain.toml"
+    train "accurate-$1" "$2" --recipe residual-unet --study "$study.toml" --from "$runs/plain-$1/bundle" --steps 5000
+}
+
+adversary() { # FOLD TESTED: from plain pairs on against a judge of grain
+    train "natural-$1" "$2" --recipe residual-unet-gan --study "$runs/plain.toml" --from "$runs/plain-$1/bundle"
+}
+
+published() { # SYSTEM CHANGES: what others published, as far as half an hour on one core goes, without the first fold
+    plain_study "$2" >"$runs/$1.toml"
+    train "$1" "$first" --recipe "$1" --study "$runs/$1.toml"
 }
 
 folds() { # KIND
     echo "$runs/$1-a/bundle $runs/$1-b/bundle $runs/$1-c/bundle"
 }
 
-published() { # SYSTEM CHANGES: what others published, as far as half an hour on one core goes, without the first fold
-    sed "s/^seed = .*/&\nchanges = { $2 }/" "$study.toml" >"$runs/$1.toml"
-    train "$1" "$first" --recipe "$1" --study "$runs/$1.toml"
-}
-
+plain_study "" >"$runs/plain.toml"
 [ -e "$runs/cohort.zip" ] || "$medgan" cohort pack --study "$study.toml" --cohort "$study.csv" --out "$runs/cohort.zip"
-first="LIDC-IDRI-0314 Lung_Dx-A0001"
+first="LIDC-IDRI-0314 Lung_Dx-A0001" second="RIDER-0117 Lung_Dx-A0002" third="LungFCP-01-0001 dcm_qa_ct-GE"
 {
-    both a "$first"
-    both c "LungFCP-01-0001 dcm_qa_ct-GE"
+    ours a "$first"
+    ours c "$third"
+    adversary a "$first"
+    adversary c "$third"
     published red-cnn "width = 32, batch = 16, rate = 5e-4, steps = 3000"
     published wgan-vgg "patch = 32, batch = 8, rate = 1e-4, steps = 2000"
 } &
-both b "RIDER-0117 Lung_Dx-A0002"
-both all ""
+ours b "$second"
+ours all ""
+adversary b "$second"
 published ldct-gan-wolterink "rate = 5e-4, steps = 2800"
 published sagan-sharpness "width = 16, steps = 1800"
 wait
-# Expanded on purpose: one argument for each fold.
-# shellcheck disable=SC2046
-ship() { # KIND NAME OTHER
-    "$medgan" measure "$runs/$1-all/bundle" --folds $(folds "$1") --cohort "$study-test.csv" --compare "$3" $(folds "$3")
-    rm -rf "Resources/Bundles/$2"
-    cp -r "$runs/$1-all/bundle" "Resources/Bundles/$2"
-    sha256sum "Resources/Bundles/$2/manifest.json"
-}
-ship accurate denoise-ct natural
-ship natural denoise-ct-natural accurate
-# All systems on the two patients of the first fold: docs/denoise-ct.md.
-beside=(--compare natural "$runs/natural-a/bundle")
+# All that published systems are beside, on the two patients of the first fold: docs/denoise-ct.md.
+beside=(--compare "plain pairs" "$runs/plain-a/bundle" --compare adversary "$runs/natural-a/bundle")
 for system in red-cnn ldct-gan-wolterink wgan-vgg sagan-sharpness; do
     beside+=(--compare "$system" "$runs/$system/bundle")
 done
-"$medgan" measure "$runs/accurate-a/bundle" --cohort "$study-test.csv" "${beside[@]}"
-echo "Put these SHA-256 into SHIPPED in MedGANLogic/catalogue.py."
+"$medgan" measure "$runs/accurate-a/bundle" --cohort "$study-test.csv" --strengths 1 0.7 0.5 "${beside[@]}"
+# And the shipped one. Expanded on purpose: one argument for each fold.
+# shellcheck disable=SC2046
+"$medgan" measure "$runs/accurate-all/bundle" --folds $(folds accurate) --cohort "$study-test.csv" --strengths 1 0.7 0.5 \
+    --compare "plain pairs" $(folds plain) --compare adversary $(folds natural)
+rm -rf Resources/Bundles/denoise-ct
+cp -r "$runs/accurate-all/bundle" Resources/Bundles/denoise-ct
+echo "Put this SHA-256 into SHIPPED in MedGANLogic/catalogue.py:"
+sha256sum Resources/Bundles/denoise-ct/manifest.json

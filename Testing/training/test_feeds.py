@@ -257,6 +257,36 @@ def test_noise_is_multiplied_by_a_factor_that_is_as_likely_to_halve_as_to_double
     assert np.array_equal(*same)
 
 
+def test_recorrupted_input_and_target_share_nothing_but_the_image(case):
+    number = {"second": NUMBER}, {"there": NUMBER}
+    further = np.random.default_rng(0).integers(-400, 400, SHAPE).astype(np.int16)
+    full = case.volumes["there"] + SECOND
+    volumes = {"second": full + 1000, "there": full, "again": full + further}
+    case = replace(case, volumes=volumes, slopes=dict.fromkeys(volumes, 1.0), body=np.ones(SHAPE, bool))
+    study = replace(Study(*number, neighbours=1, guides={"again": NUMBER}), strength=1.0)
+    assert study.again == "again"
+    wild = replace(PLAIN, noise=(0.5, 2.0), recorrupted=(0.5, 1.0))
+    apart, factors = [], []
+    tame = replace(wild, recorrupted=None)
+    for noisy, wilder in zip(*(drawn(study, case, 6, one) for one in (tame, wild)), strict=True):
+        seen = noisy["weight"][0] > 0
+        # In the network's range: the guide is drawn as it is, of the middle slice.
+        z = (noisy["guide"] - noisy["target"])[0, seen]
+        to_input, to_target = ((wilder[name] - noisy[name])[..., seen] for name in ("input", "target"))
+        factor = float(np.median(to_input[1] / z))
+        assert np.allclose(to_input[1], factor * z, atol=1e-5)
+        assert np.allclose(to_target[0], -z / factor, atol=1e-5)
+        # Neighbouring slices get their own part of the further noise; at the end of the stack there is none.
+        apart.append(not np.allclose(to_input[0], to_input[1], atol=1e-3))
+        factors.append(factor)
+    assert sum(apart) > len(apart) / 2
+    assert 0.5 <= min(factors) < 0.6 and 0.9 < max(factors) <= 1
+    # Nothing is added where nothing is improved, or where there is no such guide.
+    for other in (replace(study, strength=None), replace(study, guides={})):
+        for name in ("input", "target"):
+            assert np.array_equal(*(drawn(other, case, 6, one, 1)[0][name] for one in (tame, wild)))
+
+
 def test_every_subject_is_drawn_as_often_as_any_other(case):
     small = replace(case, body=np.zeros(SHAPE, bool))
     small.body[12, 10, 3] = True

@@ -19,11 +19,9 @@ from MedGANLogic.errors import MedGANError
 from MedGANLogic.evaluation.baselines import Smoother, non_local_means, total_variation
 from MedGANLogic.evaluation.metrics import SOFT_TISSUE
 from MedGANLogic.evaluation.protocols import Restoration, Segmentation, Translation, protocol_of
-from MedGANLogic.images import Image, write
+from MedGANLogic.images import Image, ImageError, write
 from MedGANLogic.inference.predict import silent
 from MedGANLogic.measure import Folds, measure
-from MedGANLogic.phantom.imaging import centred_grid
-from MedGANLogic.phantom.inserts import inserts
 from MedGANLogic.recipe import build
 from MedGANLogic.study import ANOMALY, DENOISING, GENERATION, SEGMENTATION, SUPER_RESOLUTION, TRANSLATION
 
@@ -79,7 +77,7 @@ def without(tmp_path):
     return make
 
 
-def measured(bundle, folds, table, **others):
+def measured(bundle, folds, table, /, **others):
     text = measure(bundle, Folds(folds), others, table, None, "by hand", silent)
     return read(bundle.model.folder).card.measured, text
 
@@ -115,9 +113,35 @@ def test_a_subject_is_measured_by_the_network_that_never_saw_it(without, toy_stu
     json.dumps(found, allow_nan=False)
 
 
+def test_a_strength_is_measured_beside_the_cards_own_and_refused_where_there_is_none(without, toy_study, table):
+    study = replace(toy_study(2, 0, example=DENOISING), strength=0.5)
+    bundle = without("residual-unet", study, ["S0"], 0.04)
+    half, whole, none = (Folds([bundle], share) for share in (0.5, 1.0, 0.0))
+    found, _ = measured(bundle, [bundle], table(study), half=half, whole=whole, none=none)
+    psnr = {name: cases["S0"]["PSNR, mask"] for name, cases in found["tables"][0]["by_case"].items()}
+    assert psnr["half"] == psnr["this model"]
+    assert psnr["none"] == pytest.approx(psnr["input"], abs=1e-3)
+    # Untrained and shifted, the network adds 64 HU to noise of 60.
+    off = [10 ** ((psnr["none"] - psnr[name]) / 10) for name in ("half", "whole")]
+    assert off == pytest.approx([1 + (32 / 60) ** 2, 1 + (64 / 60) ** 2], rel=0.05)
+    without_strength = without("l1", replace(study, strength=None), ["S0"])
+    for share, other in ((0.5, without_strength), (1.5, bundle)):
+        with pytest.raises(ImageError, match=f"strength {share}"):
+            measured(bundle, [bundle], table(study), other=Folds([other], share))
+
+
+def test_what_guides_training_alone_is_not_asked_for(without, toy_study, table):
+    study = toy_study(2, 0, example=DENOISING)
+    guided = replace(study, guides={"again": study.targets["full"]})
+    bundle = without("residual-unet", guided, ["S0"])
+    found, _ = measured(bundle, [bundle], table(study))
+    assert found["subjects"] == ["S0"]
+
+
 @pytest.mark.parametrize("smoothing", [total_variation, non_local_means])
 def test_a_smoothing_leaves_what_has_no_noise_as_it_is(smoothing):
-    clean = inserts(0, noise_hu=0.0, grid=centred_grid((104, 104, 2), (2.0, 2.0, 2.5))).ct
+    clean = Image(np.full((1, 40, 40, 2), -1000, np.float32), np.eye(4), "HU")
+    clean.voxels[:, 5:35, 5:35] = 40
     assert np.array_equal(Smoother(smoothing, 1.0).predict(clean).voxels, clean.voxels)
 
 
