@@ -57,7 +57,7 @@ adversary() { # FOLD TESTED: from plain pairs on against a judge of grain
     train "natural-$1" "$2" --recipe residual-unet-gan --study "$runs/plain.toml" --from "$runs/plain-$1/bundle"
 }
 
-published() { # SYSTEM CHANGES: what others published, as far as half an hour on one core goes, without the first fold
+published() { # SYSTEM CHANGES: what others published, as far as some 20 minutes on one core go, without the first fold
     plain_study "$2" >"$runs/$1.toml"
     train "$1" "$first" --recipe "$1" --study "$runs/$1.toml"
 }
@@ -80,8 +80,8 @@ first="LIDC-IDRI-0314 Lung_Dx-A0001" second="RIDER-0117 Lung_Dx-A0002" third="Lu
 ours b "$second"
 ours all ""
 adversary b "$second"
-published ldct-gan-wolterink "rate = 5e-4, steps = 2800"
-published sagan-sharpness "width = 16, steps = 1800"
+published ldct-gan-wolterink "rate = 5e-4, steps = 1700"
+published sagan-sharpness "width = 16, steps = 1100"
 wait
 # All that published systems are beside, on the two patients of the first fold: docs/denoise-ct.md.
 beside=(--compare "plain pairs" "$runs/plain-a/bundle" --compare adversary "$runs/natural-a/bundle")
