@@ -41,9 +41,11 @@ $(VENV)/test.installed: $(VENV)/torch.installed pyproject.toml
 	@$(PIP) --editable '.[test]'
 	@touch $@
 
-# The shipped model, from the images to the card (docs/train.md says how long it takes).
+# A shipped model, from the images to the card: hours. make model STUDY=denoise-ct
+STUDY ?= mr-to-ct-limb
 model: $(VENV)/demo.installed
-	@Resources/Studies/mr-to-ct-limb.sh $(BIN)
+	@$(PIP) --editable '.[plots,baselines]'
+	@Resources/Studies/$(STUDY).sh $(BIN)
 
 # The shipped feature networks, from the images to the card: about ten minutes on one core.
 features: $(VENV)/demo.installed

@@ -467,8 +467,7 @@ def _measure(options: argparse.Namespace) -> int:
     compared = _each_once((name, paths) for name, *paths in options.compare)
     others = {name: Folds([opened(path) for path in paths]) for name, paths in compared.items()}
     bundle = opened(options.bundle)
-    folds = Folds([opened(path) for path in options.folds] or [bundle])
-    others |= {f"this model, strength {share:g}": Folds(folds.bundles, share) for share in options.strengths}
+    folds = Folds([opened(path) for path in options.folds] or [bundle], options.strengths)
     aligner = opened(options.align) if options.align else None
     text = measure(bundle, folds, others, Path(options.cohort), aligner, _command(), reporter)
     reporter.close()

@@ -7,6 +7,7 @@ training, choice of the best step, baselines and contrast limits come from other
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,29 +40,54 @@ _REGISTERED = (
 class Folds:
     """Networks trained alike, each without some subjects: a subject is measured by the one that never saw it.
 
-    ``strength`` is the share of the change that is applied; None for the card's own.
+    At the card's own strength, and at further ``strengths`` beside it.
     """
 
     bundles: Sequence[Bundle]
-    strength: float | None = None
+    strengths: Sequence[float] = ()
 
     @property
     def subjects(self) -> tuple[str, ...]:
         """Whom some network was trained without, in order."""
         return tuple(sorted({subject for bundle in self.bundles for subject in tested_by(bundle)}))
 
-    def predictor(self, subject: str) -> Predictor:
-        """Return the network that never saw a subject.
+    def predictors(self, name: str, subject: str) -> dict[str, Predictor]:
+        """Return what the network that never saw a subject predicts, by name and strength.
 
-        Raises MedGANError where there is none, and for a strength that has no sense for it.
+        Raises MedGANError where there is no such network, and ImageError for a strength that has no sense for it.
         """
+        bundle = self._without(subject)
+        shares = {f"{name}, strength {share:g}": strength_of(bundle.card, share) for share in self.strengths}
+        if not shares:
+            return {name: lambda given: translate(bundle, given).image}
+        answers = _Strengths(bundle)
+        return {
+            named: partial(answers, share) for named, share in {name: strength_of(bundle.card, None), **shares}.items()
+        }
+
+    def _without(self, subject: str) -> Bundle:
         for bundle in self.bundles:
             if subject in tested_by(bundle):
-                # What has no sense is refused here, before any image is read.
-                strength_of(bundle.card, self.strength)
-                return lambda given: translate(bundle, given, strength=self.strength).image
+                return bundle
         names = ", ".join(bundle.card.name for bundle in self.bundles)
         raise MedGANError(f"{names}: not trained without {subject}, so {subject} cannot be measured")
+
+
+class _Strengths:
+    """A network's answers to one case at several strengths, for which it works once."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        self.bundle = bundle
+        self.given: Inputs | None = None
+
+    def __call__(self, share: float, given: Inputs) -> Image:
+        first = next(iter(given.values()))
+        if self.given is not given:
+            self.given, self.whole = given, translate(self.bundle, given, strength=1.0).image
+        if not self.whole.grid.matches(first.grid):
+            return translate(self.bundle, given, strength=share).image
+        before = first.voxels.astype(np.float32)
+        return replace(self.whole, voxels=before + np.float32(share) * (self.whole.voxels - before))
 
 
 def tested_by(bundle: Bundle) -> Sequence[str]:
@@ -106,12 +132,19 @@ def measure(
         raise MedGANError(f"{table} lacks {', '.join(sorted(missing))}, whom {bundle.card.name} was trained without")
     if not folds.subjects:
         raise MedGANError(f"{bundle.card.name} was trained on all subjects: give --folds, trained without some each")
-    others_of = {subject: _predictors(subject, folds, others) for subject in folds.subjects}
+    named = {THIS: folds, **others}
+    # What cannot be predicted is refused here, before any image is read.
+    predictors_of = {
+        subject: {
+            name: predict for group, one in named.items() for name, predict in one.predictors(group, subject).items()
+        }
+        for subject in folds.subjects
+    }
     names, tested = _names(rows), [row for row in rows if row.subject in folds.subjects]
     found, baselines = _Found(), _Baselines(protocol, rows)
     for done, row in enumerate(tested, start=1):
         fold = next(tuple(tested_by(one)) for one in folds.bundles if row.subject in tested_by(one))
-        predictors = {**others_of[row.subject], **baselines.without(fold)}
+        predictors = {**predictors_of[row.subject], **baselines.without(fold)}
         _measure_row(protocol, row, names[id(row)], predictors, aligner, found)
         progress(done, len(tested))
     tables = [Table("as given", _AS_GIVEN, found.given)]
@@ -119,10 +152,6 @@ def measure(
         said = _REGISTERED.format(name=aligner.card.training["system"], sha256=aligner.model.sha256[:12])
         tables.append(Table("posture taken out", said, found.moved))
     return _written(bundle, folds, protocol, tables, found, command)
-
-
-def _predictors(subject: str, folds: Folds, others: Mapping[str, Folds]) -> dict[str, Predictor]:
-    return {name: one.predictor(subject) for name, one in {THIS: folds, **others}.items()}
 
 
 class _Baselines:

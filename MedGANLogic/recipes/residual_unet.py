@@ -17,8 +17,6 @@ EXAMPLE = DENOISING
 MARKS = "[assumed] throughout: a baseline of ours, sized for two CPU cores"
 PUBLISHED = Settings(width=48, levels=3, patch=64, batch=16, steps=12000, rate=1e-3)
 
-_RECORRUPTED = "noise as strong as the target's own is added to the input and taken from the target [assumed]"
-
 
 def recipe(study: Study) -> Recipe:
     """Return a U-Net that says what is to be added to its input, trained on RMS errors, then PSNR."""
@@ -50,7 +48,8 @@ def recipe(study: Study) -> Recipe:
             "the root of each patch's L2, then its logarithm, instead of L2: all noise levels are heard [assumed]",
             "predicts with an exponential average (.998) of the weights; patches mirrored and turned [assumed]",
             "the noise of inputs is multiplied by .1 to 2: doses above and below the cohort's [assumed]",
-            *([_RECORRUPTED] if study.again else []),
+            "where a study has its target again: noise as strong as the target's own goes into the input, and its "
+            "negative into the target (Pang et al., CVPR 2021 [paper?])",
             *study.departures(PUBLISHED),
         ),
     )

@@ -1,7 +1,7 @@
 """What denoisers make of one CT: the same slice in the same windows, and the spectra of their noise.
 
-    python Testing/benchmarks/denoising.py LOW.nii.gz FULL.nii.gz --model NAME BUNDLE [--model …] --out FILE.png
-        [--slice K] [--centre I J] [--side MM] [--factor F]
+    python Testing/benchmarks/denoising.py LOW.nii.gz FULL.nii.gz --model NAME BUNDLE STRENGTH [--model …]
+        --out FILE.png [--slice K] [--centre I J] [--side MM] [--factor F]
 
 Total variation stands beside the models, as strong as ``--factor`` says (measured: the factor of its card's table).
 ``--centre``, in voxels from right and from behind, is where the detail lies. Prints PSNR, bias and spectrum of this CT.
@@ -31,7 +31,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("low")
     parser.add_argument("full")
-    parser.add_argument("--model", nargs=2, action="append", default=[], metavar=("NAME", "BUNDLE"))
+    parser.add_argument("--model", nargs=3, action="append", default=[], metavar=("NAME", "BUNDLE", "STRENGTH"))
     parser.add_argument("--out", required=True)
     parser.add_argument("--slice", type=int)
     parser.add_argument("--centre", type=int, nargs=2)
@@ -40,7 +40,8 @@ def main():
     options = parser.parse_args()
     low, full = (upright(read(path, "HU")) for path in (options.low, options.full))
     made = {"low dose": low, "total variation": Smoother(total_variation, options.factor).predict(low)}
-    made |= {name: translate(open_bundle(catalogue.read(Path(path))), low).image for name, path in options.model}
+    for name, path, strength in options.model:
+        made[name] = translate(open_bundle(catalogue.read(Path(path))), low, strength=float(strength)).image
     protocol = Restoration(DENOISING)
     mask = protocol.counted({}, full, np.ones(full.grid.shape, bool))
     for name, image in made.items():

@@ -116,18 +116,20 @@ def test_a_subject_is_measured_by_the_network_that_never_saw_it(without, toy_stu
 def test_a_strength_is_measured_beside_the_cards_own_and_refused_where_there_is_none(without, toy_study, table):
     study = replace(toy_study(2, 0, example=DENOISING), strength=0.5)
     bundle = without("residual-unet", study, ["S0"], 0.04)
-    half, whole, none = (Folds([bundle], share) for share in (0.5, 1.0, 0.0))
-    found, _ = measured(bundle, [bundle], table(study), half=half, whole=whole, none=none)
+    several = Folds([bundle], (0.0, 0.5, 1.0))
+    found, _ = measured(bundle, [bundle], table(study), same=several)
     psnr = {name: cases["S0"]["PSNR, mask"] for name, cases in found["tables"][0]["by_case"].items()}
-    assert psnr["half"] == psnr["this model"]
-    assert psnr["none"] == pytest.approx(psnr["input"], abs=1e-3)
+    assert psnr["same"] == pytest.approx(psnr["this model"], abs=1e-3)
+    none, half, whole = (psnr[f"same, strength {share}"] for share in ("0", "0.5", "1"))
+    assert half == psnr["same"]
+    assert none == psnr["input"]
     # Untrained and shifted, the network adds 64 HU to noise of 60.
-    off = [10 ** ((psnr["none"] - psnr[name]) / 10) for name in ("half", "whole")]
+    off = [10 ** ((none - other) / 10) for other in (half, whole)]
     assert off == pytest.approx([1 + (32 / 60) ** 2, 1 + (64 / 60) ** 2], rel=0.05)
     without_strength = without("l1", replace(study, strength=None), ["S0"])
     for share, other in ((0.5, without_strength), (1.5, bundle)):
         with pytest.raises(ImageError, match=f"strength {share}"):
-            measured(bundle, [bundle], table(study), other=Folds([other], share))
+            measured(bundle, [bundle], table(study), other=Folds([other], [share]))
 
 
 def test_what_guides_training_alone_is_not_asked_for(without, toy_study, table):

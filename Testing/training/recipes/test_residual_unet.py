@@ -70,7 +70,7 @@ def test_there_is_no_adversary_and_the_average_predicts():
 
 def test_patches_are_mirrored_and_turned_but_never_interpolated_or_shaded(toy_study, toy_cohort):
     (pair,) = published(NAME).phases[0].feed.sources
-    assert pair.augmentation == Augmentation(contrast=0, noise=(0.1, 2.0))
+    assert pair.augmentation == Augmentation(contrast=0, noise=(0.1, 2.0), recorrupted=(0.5, 1.0))
     study = toy_study(2, 0, example=DENOISING)
     recipe = build(recipes.load(NAME), study)
     pool = Pool(study, toy_cohort(study)[:1])
