@@ -284,13 +284,13 @@ class _Cut:
         improved, target, again = self.study.improved, next(iter(self.study.targets)), self.study.again
         if improved is None or role not in (improved, target):
             return values
+        wanted = values if role == target else self._values(target, offset)
         if role == improved and self.chance.noise != 1:
-            wanted = self._values(target, offset)
             values = wanted + self.chance.noise * (values - wanted)
         if again and (factor := self.chance.recorrupted):
             # n is the target's own noise and z as strong: n + fz and n - z/f have nothing in common, whatever f
             # (recorrupted-to-recorrupted: Pang et al., CVPR 2021 [paper?]).
-            further = self._values(again, offset) - self._values(target, offset)
+            further = self._values(again, offset) - wanted
             values = values + factor * further if role == improved else values - further / factor
         return values
 

@@ -127,7 +127,7 @@ def measure(
     if kind is None:
         raise MedGANError(f"{bundle.card.name} ({study.task}): no reference says what is right, so nothing is measured")
     protocol = kind(study)
-    rows = read_table(table, protocol.columns)
+    rows = read_table(table, study.measured_columns)
     if missing := set(folds.subjects) - {row.subject for row in rows}:
         raise MedGANError(f"{table} lacks {', '.join(sorted(missing))}, whom {bundle.card.name} was trained without")
     if not folds.subjects:
@@ -159,7 +159,7 @@ class _Baselines:
 
     def __init__(self, protocol: Protocol, rows: Sequence[Row]) -> None:
         self.protocol = protocol
-        self.whole = [row for row in rows if len(row.files) == len(protocol.columns)]
+        self.whole = [row for row in rows if len(row.files) == len(protocol.study.measured_columns)]
         self.known: dict[tuple[str, ...], dict[str, Predictor]] = {}
 
     def without(self, subjects: tuple[str, ...]) -> dict[str, Predictor]:

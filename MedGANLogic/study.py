@@ -125,6 +125,11 @@ class Study:
         """The roles that the cohort's table holds."""
         return tuple(role for role in self.domains if role not in self.made)
 
+    @property
+    def measured_columns(self) -> tuple[str, ...]:
+        """Those of them that measuring reads: what guides training is not among them."""
+        return tuple(role for role in self.columns if role not in self.guides)
+
     def source(self, role: str) -> str:
         """Return the role whose volume a role is made of: mostly itself."""
         made = self.made.get(role)

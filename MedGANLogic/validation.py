@@ -68,7 +68,7 @@ def _paired(study: Study, cases: Sequence[Case]) -> list[Case]:
     """Return the cases that have what goes in and what should come out."""
     if not study.inputs or any(isinstance(made, Predicted) for made in study.made.values()):
         return []
-    return [case for case in cases if set(study.columns) - study.guides.keys() <= case.volumes.keys()]
+    return [case for case in cases if set(study.measured_columns) <= case.volumes.keys()]
 
 
 def measure_of(study: Study, cases: Sequence[Case]) -> str:

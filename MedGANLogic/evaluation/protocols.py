@@ -72,11 +72,6 @@ class Protocol(ABC):
         return sum(sign(value) for sign, value in values if value is not None)
 
     @property
-    def columns(self) -> tuple[str, ...]:
-        """The roles that a table must hold: what guides training is not read."""
-        return tuple(role for role in self.study.columns if role not in self.study.guides)
-
-    @property
     def target(self) -> Domain:
         """The first target's domain."""
         return next(iter(self.study.targets.values()))
