@@ -88,11 +88,11 @@ beside=(--compare "plain pairs" "$runs/plain-a/bundle" --compare adversary "$run
 for system in red-cnn ldct-gan-wolterink wgan-vgg sagan-sharpness; do
     beside+=(--compare "$system" "$runs/$system/bundle")
 done
-"$medgan" measure "$runs/accurate-a/bundle" --cohort "$study-test.csv" --strengths 1 0.7 0.5 "${beside[@]}"
+"$medgan" measure "$runs/accurate-a/bundle" --cohort "$study-test.csv" --strengths 1 0.9 0.5 "${beside[@]}"
 # And the shipped one. Expanded on purpose: one argument for each fold.
 # shellcheck disable=SC2046
-"$medgan" measure "$runs/accurate-all/bundle" --folds $(folds accurate) --cohort "$study-test.csv" --strengths 1 0.7 0.5 \
-    --compare "plain pairs" $(folds plain) --compare adversary $(folds natural)
+"$medgan" measure "$runs/accurate-all/bundle" --folds $(folds accurate) --cohort "$study-test.csv" --strengths 0.9 0.5 \
+    --compare adversary $(folds natural)
 rm -rf Resources/Bundles/denoise-ct
 cp -r "$runs/accurate-all/bundle" Resources/Bundles/denoise-ct
 echo "Put this SHA-256 into SHIPPED in MedGANLogic/catalogue.py:"

@@ -82,7 +82,7 @@ def draw(options, made, patches):
     axes.legend(fontsize=8)
     figure.savefig(options.out)
     with Picture.open(options.out) as picture:
-        picture.convert("RGB").quantize(64, dither=Picture.Dither.NONE).save(options.out, optimize=True)
+        picture.convert("RGB").quantize(256, dither=Picture.Dither.NONE).save(options.out, optimize=True)
 
 
 if __name__ == "__main__":

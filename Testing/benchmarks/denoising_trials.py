@@ -1,10 +1,11 @@
 """Denoisers on what they never learnt from: a clean image, faint rods, metal, a head, thick slices, sharp kernels.
 
-    python Testing/benchmarks/denoising_trials.py --model NAME BUNDLE [--model …] [--factor F] [--data ../shared/data]
+    python Testing/benchmarks/denoising_trials.py --model NAME BUNDLE STRENGTH [--model …] [--factor F]
+        [--data ../shared/data]
 
 Prints two tables in Markdown: each trial by the protocol that cards are measured by, and how well faint rods in water
 can be seen (channelised Hotelling observer, 95 % interval). Total variation is as strong as ``--factor`` says. Trials
-on real scans are left out, with a word, where the folder is absent.
+on real scans are left out, with a word, where the folder is absent or a network learnt from the patient.
 """
 
 import argparse
@@ -21,6 +22,7 @@ from MedGANLogic.evaluation.metrics import Undefined
 from MedGANLogic.evaluation.protocols import Restoration
 from MedGANLogic.images import read
 from MedGANLogic.inference.translate import translate
+from MedGANLogic.measure import tested_by
 from MedGANLogic.parts.operators.low_dose import Scanner
 from MedGANLogic.phantom.head import head
 from MedGANLogic.phantom.imaging import centred_grid
@@ -40,15 +42,17 @@ FAINT = ((-20, 3), (-10, 5), (-10, 10), (-5, 15), (10, 7), (20, 5))
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", nargs=2, action="append", required=True, metavar=("NAME", "BUNDLE"))
+    parser.add_argument("--model", nargs=3, action="append", required=True, metavar=("NAME", "BUNDLE", "STRENGTH"))
     parser.add_argument("--factor", type=float, default=0.7)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     options = parser.parse_args()
     predictors = {"input": lambda image: image, "total variation": Smoother(total_variation, options.factor).predict}
-    for name, path in options.model:
-        predictors[name] = denoiser(open_bundle(catalogue.read(Path(path))))
+    bundles = [open_bundle(catalogue.read(Path(path))) for _name, path, _strength in options.model]
+    for (name, _path, strength), bundle in zip(options.model, bundles, strict=True):
+        predictors[name] = denoiser(bundle, float(strength))
     print("| trial | | " + " | ".join(SHOWN) + " |\n|---|---|" + "---:|" * len(SHOWN))
-    for title, given, truth in trials(options.data):
+    unseen = set.intersection(*(set(tested_by(bundle)) for bundle in bundles))
+    for title, given, truth in trials(options.data, unseen):
         for name, predict in predictors.items():
             said = title if name == "input" else ""
             print(f"| {said} | {name} | " + " | ".join(numbers(given, truth, predict(given))) + " |", flush=True)
@@ -56,12 +60,12 @@ def main():
     visibility(predictors)
 
 
-def denoiser(bundle):
-    return lambda image: translate(bundle, image).image
+def denoiser(bundle, strength):
+    return lambda image: translate(bundle, image, strength=strength).image
 
 
-def trials(data):
-    """Yield a title, what is given and what is right."""
+def trials(data, unseen):
+    """Yield a title, what is given and what is right; of patients those who are unseen."""
     water = inserts(SEED, noise_hu=0.0, grid=centred_grid((416, 416, 8), (0.5, 0.5, 2.5))).ct
     yield "water with inserts, no noise at all", water, water
     person = head(SEED).ct
@@ -74,8 +78,13 @@ def trials(data):
         print(f"(no {data}: real scans are left out)")
         return
     body = read(thick, "HU")
-    yield f"trunk, pixels of {body.grid.spacing_mm[0]:g} mm, at {DOSE:.0%}", at_low_dose(body), body
+    # As many photons as its own noise says.
+    few = low_dose(body, DOSE, SEED, Scanner()).image
+    yield f"trunk, pixels of {body.grid.spacing_mm[0]:g} mm, at {DOSE:.0%}", few, body
     for patient, sharp, smooth in (("A0001", "kernelL", "kernelB"), ("A0002", "B70f", "B40f")):
+        if f"Lung_Dx-{patient}" not in unseen:
+            print(f"(Lung-Dx {patient} is left out: a network learnt from it)")
+            continue
         pair = [
             read(data / "chest_ct" / f"lung_dx_{patient.lower()}_{kernel}.nii.gz", "HU") for kernel in (sharp, smooth)
         ]

@@ -14,7 +14,7 @@ os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
 import numpy as np  # noqa: E402
 from matplotlib.image import imread, imsave  # noqa: E402
-from standin import click, desktop_slicer, load_module, picture, wait_until  # noqa: E402
+from standin import choose, click, desktop_slicer, load_module, picture, wait_until  # noqa: E402
 
 
 def main() -> None:
@@ -27,8 +27,9 @@ def main() -> None:
         widget.show()
         widget.enter()
         panel = widget.self()
+        choose(panel.ui.taskSelector, "MR to CT")
         shown = [Path(folder, f"{number}.png") for number in range(4)]
-        panel._selectors["mr"][1].setCurrentNode(makePhantom(sys.executable))
+        panel._selectors["mr"][1].setCurrentNode(makePhantom(sys.executable, "thigh"))
         wait_until(lambda: panel._devices.found, 60)
         picture(widget, shown[0])
         click(panel.ui.applyButton)

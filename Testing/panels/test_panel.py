@@ -47,16 +47,19 @@ def give(panel, role, name):
     choose(panel._selectors[role][1], name)
 
 
+def choose_model(panel, task, title):
+    """Choose a task, then a model of it, as a user does."""
+    tasks = panel.ui.taskSelector
+    choose(tasks, {tasks.itemData(i): tasks.itemText(i) for i in range(tasks.count)}[task])
+    choose(panel.ui.modelSelector, title)
+
+
 def set_up(panel, volume, task):
     """Choose a task's toy and give it all its images, as a user does."""
     card = CARDS[task]()
     for role in card.inputs:
         volume(role)
-    titles = {
-        panel.ui.taskSelector.itemData(i): panel.ui.taskSelector.itemText(i) for i in range(panel.ui.taskSelector.count)
-    }
-    choose(panel.ui.taskSelector, titles[card.task])
-    choose(panel.ui.modelSelector, card.title)
+    choose_model(panel, card.task, card.title)
     for role in card.inputs:
         give(panel, role, role.upper())
     if panel.ui.forceCheckBox.visible:
@@ -78,7 +81,7 @@ def names(desktop):
 
 
 def test_panel_says_before_a_run_how_good_the_model_is_and_where_it_is_valid(panel):
-    choose(panel.ui.modelSelector, "T1-weighted MR to CT, limb and trunk")
+    choose_model(panel, "mr-to-ct", "T1-weighted MR to CT, limb and trunk")
     for said in ("Measured", "HU", "Valid for", "thigh", "Trained on", "Licence"):
         assert said in panel.ui.factsLabel.text
 
@@ -121,13 +124,14 @@ def test_cancel_leaves_the_scene_as_it_was(panel, volume, desktop):
 
 
 def test_missing_volume_is_asked_for_and_apply_waits(panel):
+    choose_model(panel, "mr-to-ct", CARDS["translate"]().title)
     assert not panel.ui.applyButton.enabled
     assert "Choose a volume for MR" in panel.ui.statusLabel.text
 
 
 def test_wrong_volume_is_said_before_the_run_and_may_be_overridden(panel, volume):
     volume("ct")
-    choose(panel.ui.modelSelector, CARDS["translate"]().title)
+    choose_model(panel, "mr-to-ct", CARDS["translate"]().title)
     give(panel, "mr", "CT")
     assert panel.ui.findingsLabel.visible and not panel.ui.applyButton.enabled
 
