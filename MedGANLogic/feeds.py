@@ -282,12 +282,14 @@ class _Cut:
     def _renoised(self, role: str, offset: int, values: Array) -> Array:
         """Return the values of an input that is improved, or of its target, with other noise."""
         improved, target, again = self.study.improved, next(iter(self.study.targets)), self.study.again
-        if improved is None or role not in (improved, target):
+        factor = self.chance.recorrupted if again else None
+        # Nothing further is cut where nothing changes.
+        if improved is None or role not in (improved, target) or (self.chance.noise == 1 and not factor):
             return values
         wanted = values if role == target else self._values(target, offset)
         if role == improved and self.chance.noise != 1:
             values = wanted + self.chance.noise * (values - wanted)
-        if again and (factor := self.chance.recorrupted):
+        if again and factor:
             # n is the target's own noise and z as strong: n + fz and n - z/f have nothing in common, whatever f
             # (recorrupted-to-recorrupted: Pang et al., CVPR 2021 [paper?]).
             further = self._values(again, offset) - wanted
