@@ -57,7 +57,7 @@ adversary() { # FOLD TESTED: from plain pairs on against a judge of grain
     train "natural-$1" "$2" --recipe residual-unet-gan --study "$runs/plain.toml" --from "$runs/plain-$1/bundle"
 }
 
-published() { # SYSTEM CHANGES: what others published, as far as some 20 minutes on one core go, without the first fold
+published() { # SYSTEM CHANGES: what others published, as far as a short run on one core goes, without the first fold
     plain_study "$2" >"$runs/$1.toml"
     train "$1" "$first" --recipe "$1" --study "$runs/$1.toml"
 }

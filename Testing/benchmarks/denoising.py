@@ -3,7 +3,7 @@
     python Testing/benchmarks/denoising.py LOW.nii.gz FULL.nii.gz --model NAME BUNDLE STRENGTH [--model …]
         --out FILE.png [--slice K] [--centre I J] [--side MM] [--factor F]
 
-Total variation stands beside the models, as strong as ``--factor`` says (measured: the factor of its card's table).
+Total variation stands beside the models, as strong as ``--factor`` says; measuring finds a factor on other patients.
 ``--centre``, in voxels from right and from behind, is where the detail lies. Prints PSNR, bias and spectrum of this CT.
 """
 
