@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from MedGANLogic.games.paired import Paired
+from MedGANLogic.games.paired import Paired, PairedApart
 from MedGANLogic.recipe import Game, tensor
 
 
@@ -21,20 +21,39 @@ class Labelled(Game):
         return self.batch["weight"]
 
 
-class Masked(Paired):
+class Segmented(Paired):
     """``Paired`` with labels as target, (B, 1 + K, *size) in {0, 1}, background first.
 
-    The generator, which segments, writes logits of background and labels. The discriminator describes K images of each
-    of the input's channels, one for every label's mask: (B, in·K, *size) → (B, features).
+    The generator, which segments, writes logits of background and labels, ``fake_b``. The discriminator sees
+    probabilities, which sum to 1: of what is thought, not only of what is most likely, so that a segmentation can be
+    moved by it.
     """
 
-    scores = ()
     made, real = "", ""
 
     @tensor
     def probabilities(self) -> Tensor:
-        """How likely each label is, without the background: (B, K, *size)."""
-        return self.fake_b.float().softmax(dim=1)[:, 1:]
+        """How likely background and each label are: (B, 1 + K, *size)."""
+        return self.fake_b.float().softmax(dim=1)
+
+    @tensor
+    def shown_b(self) -> Tensor:
+        """The probabilities, and the target itself where a voxel does not count."""
+        return torch.where(self.weight > 0, self.probabilities, self.real_b)
+
+
+class SegmentedApart(Segmented, PairedApart):
+    """``Segmented`` with a discriminator that sees probabilities or labels alone, without the input."""
+
+
+class Masked(Segmented):
+    """``Segmented`` with a discriminator that gives no score.
+
+    It describes K images of each of the input's channels, one for every label's mask: (B, in·K, *size) →
+    (B, features).
+    """
+
+    scores = ()
 
     @tensor
     def lit_a(self) -> Tensor:
@@ -54,5 +73,5 @@ class Masked(Paired):
     @tensor
     def described_fake(self) -> Tensor:
         """The critic's description of the input seen through the segmentation."""
-        described: Tensor = self.network(self.discriminator)(self.masked(self.probabilities))
+        described: Tensor = self.network(self.discriminator)(self.masked(self.probabilities[:, 1:]))
         return described

@@ -10,6 +10,7 @@ from torch.optim import SGD
 
 from MedGANLogic.feeds import Feed
 from MedGANLogic.games.paired import Paired
+from MedGANLogic.games.segmentation import Segmented, SegmentedApart
 from MedGANLogic.parts.losses.adversarial import called_fake, called_real
 from MedGANLogic.parts.losses.voxelwise import masked_l1
 from MedGANLogic.recipe import Game, Phase, Player, Term, tensor
@@ -185,3 +186,40 @@ def test_where_the_pair_does_not_count_the_discriminator_is_shown_the_target(pai
     same = game.score_fake_pair == game.score_real_pair
     assert same[:, :, :2].all()
     assert not same[:, :, 2:].any()
+
+
+@pytest.fixture
+def labels():
+    """Return a batch of 4² with two classes, whose last column does not count."""
+    random = torch.Generator().manual_seed(0)
+    lesion = (torch.rand(1, 1, 4, 4, generator=random) > 0.5).float()
+    weight = torch.ones(1, 1, 4, 4)
+    weight[..., -1] = 0
+    return {
+        "input": torch.rand(1, 1, 4, 4, generator=random),
+        "target": torch.cat([1 - lesion, lesion], 1),
+        "weight": weight,
+    }
+
+
+class Seeing(nn.Module):
+    def forward(self, joined):
+        self.seen = joined
+        return joined[:, -1].mean(dim=(1, 2))
+
+
+def test_probabilities_are_what_a_discriminator_sees_of_a_segmentation_and_what_it_moves(labels):
+    torch.manual_seed(0)
+    networks = {"generator": nn.Conv2d(1, 2, 1), "discriminator": Seeing()}
+    for game, beside in ((Segmented(networks, labels), 1), (SegmentedApart(networks, labels), 0)):
+        score = game.score_fake_pair if beside else game.score_fake
+        image, shown = networks["discriminator"].seen.tensor_split([beside], dim=1)
+        assert torch.equal(image, labels["input"][:, :beside])
+        assert torch.allclose(shown.sum(1), torch.ones(1, 4, 4))
+        assert torch.equal(shown[..., -1], labels["target"][..., -1])
+        assert torch.equal(shown[..., :-1], networks["generator"](labels["input"]).softmax(1)[..., :-1])
+        (slope,) = torch.autograd.grad(score, networks["generator"].weight)
+        assert slope.abs().max() > 0
+        real = game.score_real_pair if beside else game.score_real
+        assert torch.equal(networks["discriminator"].seen[:, beside:], labels["target"])
+        assert real.shape == (1,)

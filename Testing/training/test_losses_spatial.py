@@ -8,7 +8,7 @@ from torch.nn.functional import one_hot
 
 from MedGANLogic.parts.losses.feature import feature_square, multi_scale_l1
 from MedGANLogic.parts.losses.gradient import gradient_difference
-from MedGANLogic.parts.losses.segmentation import voxel_cross_entropy
+from MedGANLogic.parts.losses.segmentation import soft_dice, voxel_cross_entropy
 from MedGANLogic.parts.losses.voxelwise import (
     half_squared_sum,
     l1,
@@ -136,3 +136,50 @@ def test_sums_are_taken_in_float32(loss):
     found = loss(prediction, target)
     assert found.dtype == torch.float32
     assert found.item() == pytest.approx(loss(prediction.float(), target.float()).item())
+
+
+# soft Dice
+
+
+def thought(seed, *size, classes=3):
+    return noise(2, classes, *size, seed=seed).softmax(1)
+
+
+def labelled(seed, *size, classes=3):
+    drawn = torch.randint(classes, (2, *size), generator=torch.Generator().manual_seed(seed))
+    return one_hot(drawn, classes).movedim(-1, 1).float()
+
+
+def test_soft_dice_is_that_of_monai_with_squared_denominators_and_without_background():
+    losses = pytest.importorskip("monai.losses")
+    independent = losses.DiceLoss(include_background=False, squared_pred=True, smooth_nr=1, smooth_dr=1)
+    made, true = thought(0, 7, 6, 5), labelled(1, 7, 6, 5)
+    ours = soft_dice(made, true, torch.ones(2, 1, 7, 6, 5))
+    assert ours.item() == pytest.approx(independent(made, true).item(), rel=1e-5)
+
+
+def test_soft_dice_costs_nothing_at_the_truth_even_of_a_label_that_is_nowhere():
+    true = labelled(0, 6, 6)
+    absent = torch.cat([true, torch.zeros(2, 1, 6, 6)], 1)
+    for target in (true, absent):
+        assert soft_dice(target, target, torch.ones(2, 1, 6, 6)).item() == pytest.approx(0, abs=1e-6)
+    somewhere = absent.clone()
+    somewhere[:, 3, 0, 0] = 1
+    assert soft_dice(somewhere, absent, torch.ones(2, 1, 6, 6)).item() == pytest.approx((1 - 1 / 2) / 3)
+
+
+def test_soft_dice_is_blind_to_the_background_and_to_what_does_not_count():
+    made, true, weight = thought(0, 6, 6), labelled(1, 6, 6), torch.ones(2, 1, 6, 6)
+    weight[..., :2] = 0
+    other = made.clone()
+    other[:, 0] += 0.3
+    other[..., :2] = 1
+    changed = made.clone()
+    changed[..., 3] = 1
+    assert soft_dice(other, true, weight) == soft_dice(made, true, weight) != soft_dice(changed, true, weight)
+
+
+def test_samples_share_no_denominator_in_soft_dice():
+    made, true, weight = thought(0, 6, 6), labelled(1, 6, 6), noise(2, 1, 6, 6).abs()
+    apart = [soft_dice(*(one[n : n + 1] for one in (made, true, weight))).item() for n in range(2)]
+    assert soft_dice(made, true, weight).item() == pytest.approx(sum(apart) / 2, rel=1e-5)

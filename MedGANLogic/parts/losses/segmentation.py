@@ -13,3 +13,17 @@ def voxel_cross_entropy(logits: Tensor, target: Tensor, weight: Tensor) -> Tenso
     """
     costs = nn.functional.cross_entropy(logits.float(), target, reduction="none")
     return weighted_mean(costs[:, None], weight)
+
+
+def soft_dice(probabilities: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    """1 - the mean over labels and samples of (2·Σpt + 1) / (Σp² + Σt² + 1), voxels weighted, background left out.
+
+    ``probabilities`` and ``target`` (B, 1 + K, *size) in [0, 1], background first; ``weight`` (B, 1, *size) ≥ 0
+    (Milletari et al. 2016, arXiv:1606.04797, eq. 3). The 1, a voxel, lets a label cost nothing where it neither is nor
+    is thought to be [assumed].
+    """
+    thought, true = (shares.float()[:, 1:].flatten(2) for shares in (probabilities, target))
+    counted = weight.float().flatten(2)
+    both = (counted * thought * true).sum(2)
+    each = (counted * (thought.square() + true.square())).sum(2)
+    return 1 - ((2 * both + 1) / (each + 1)).mean()

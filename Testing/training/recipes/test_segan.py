@@ -158,7 +158,7 @@ def test_a_mask_of_every_label_on_every_channel_is_seen(toy_study):
 def test_of_one_label_softmax_is_the_sigmoid_of_the_paper(segan, batch):
     game = Masked(segan.networks, batch)
     background, lesion = game.fake_b.unbind(1)
-    assert torch.allclose(game.probabilities[:, 0], torch.sigmoid(lesion - background), atol=1e-6)
+    assert torch.allclose(game.probabilities[:, 1], torch.sigmoid(lesion - background), atol=1e-6)
 
 
 def test_a_study_without_labels_is_refused(toy_study):
