@@ -217,6 +217,12 @@ class Study:
             raise StudyError(f"this system is for {dimensions} dimensions: the study has {self.dimensions}")
         return self
 
+    def sliced(self, plane: str) -> "Study":
+        """Return this study. Raises StudyError where a system is not made for slices of its plane."""
+        if self.plane != plane:
+            raise StudyError(f'this system reads {plane} slices: the study says plane = "{self.plane}"')
+        return self
+
     @property
     def labels(self) -> Labels:
         """The first target's labels. Raises StudyError where it has none."""
