@@ -161,13 +161,16 @@ class Pair:
     """Aligned patches: ``input``, ``target`` and ``weight``, each (channels, *patch); every subject as often.
 
     The target's patch is ``patch`` large, the input's as much smaller as the study's targets are finer. ``also`` names
-    volumes that were predicted beforehand, which come with their neighbouring slices, as inputs do. Where the study has
-    guides: ``guide``, their channels; where the table describes subjects: ``condition`` as well.
+    volumes that were predicted beforehand, which come with their neighbouring slices, as inputs do. Slices are stacked
+    along any of the first ``views`` of a volume's axes, slices first, each as often: 1 for those of the study's plane
+    alone. Where the study has guides: ``guide``, their channels; where the table describes subjects: ``condition`` as
+    well.
     """
 
     patch: tuple[int, ...]
     augmentation: Augmentation = field(default_factory=Augmentation)
     also: tuple[str, ...] = ()
+    views: int = 1
 
     @property
     def needs(self) -> str:
@@ -178,7 +181,7 @@ class Pair:
 
     def draw(self, pool: Pool, rng: np.random.Generator) -> Mapping[str, Array]:
         study = pool.study
-        cut = _Cut(pool, self.among(pool), self.patch, self.augmentation, rng)
+        cut = _Cut(pool, self.among(pool), self.patch, self.augmentation, rng, self.views)
         stack = {"input": cut.channels(study.inputs), "target": cut.channels(study.targets), "weight": cut.weight()}
         stack |= {name: cut.predicted(name) for name in self.also}
         stack |= {"guide": cut.channels(study.guides)} if study.guides else {}
@@ -250,14 +253,17 @@ class _Cut:
         patch: tuple[int, ...],
         augmentation: Augmentation,
         rng: np.random.Generator,
+        views: int = 1,
     ) -> None:
         self.pool, self.study = pool, pool.study
         self.index = among[int(rng.integers(len(among)))]
         shape, centres = pool.weights[self.index].shape, pool.centres[self.index]
         centre = np.unravel_index(int(centres[rng.integers(len(centres))]), shape)
+        self.axis = int(rng.integers(views))
+        seen = [self.axis, *(axis for axis in range(3) if axis != self.axis)]
         self.patch = patch if self.study.dimensions == 3 else (1, *patch)
-        places = zip(centre, self.patch, shape, strict=True)
-        self.start = [_start(int(c), size, length) for c, size, length in places]
+        places = zip(seen, self.patch, strict=True)
+        self.start = [_start(int(centre[axis]), size, shape[axis]) for axis, size in places]
         self.chance = _Chance(rng, augmentation)
 
     def channels(self, roles: Iterable[str]) -> NDArray[np.float32]:
@@ -322,7 +328,8 @@ class _Cut:
 
     def _window(self, volume: Array, offset: int, outside: float) -> Array:
         """Cut a patch whose slices are shifted; beyond the first and last slice that slice is repeated."""
-        return self.chance.placed(_window(volume, self.start, self.patch, offset, outside))
+        seen = np.moveaxis(volume, self.axis, 0)
+        return self.chance.placed(_window(seen, self.start, self.patch, offset, outside))
 
 
 def _between(rng: np.random.Generator, limits: tuple[float, float]) -> np.float32:

@@ -46,7 +46,8 @@ class Pass(Step):
     ``multiple``. ``margin``: voxels that the network loses on every side (valid convolutions); its windows are shown
     with so much of their surroundings. ``finer``: voxels that it writes for one that it reads, along every axis of
     its dimensions. ``largest``: the largest edge of a window, for networks whose answer depends on how much they see
-    (instance norm); 0 for any.
+    (instance norm); 0 for any. ``axis``: of the volumes' axes, slices first, the one along which this pass's slices are
+    stacked: 0 for those of the card's plane, 1 and 2 for those of the two other planes.
     """
 
     network: str
@@ -58,6 +59,7 @@ class Pass(Step):
     margin: int = 0
     finer: int = 1
     largest: int = 0
+    axis: int = 0
 
     def __post_init__(self) -> None:
         for name, low, high in (
@@ -67,6 +69,7 @@ class Pass(Step):
             ("margin", 0, 256),
             ("finer", 1, 16),
             ("largest", self.multiple if self.largest else 0, 4096),
+            ("axis", 0, 2),
         ):
             if not low <= getattr(self, name) <= high:
                 raise ValueError(f"{name} is {getattr(self, name)}: expected {low} to {high}")
@@ -142,8 +145,8 @@ class Draw(Step):
 class Blend(Step):
     """A voxel-wise function of volumes, in the network's range."""
 
-    def blended(self, volumes: Mapping[str, Volume]) -> Volume:
-        """Return the volume that is written."""
+    def blended(self, volumes: Mapping[str, Volume]) -> tuple[Volume, ...]:
+        """Return the volumes that are written, in the order of ``writes``."""
         raise NotImplementedError
 
 
@@ -159,11 +162,11 @@ class Chosen(Blend):
     at: float
     width: float = 0.0
 
-    def blended(self, volumes: Mapping[str, Volume]) -> Volume:
+    def blended(self, volumes: Mapping[str, Volume]) -> tuple[Volume, ...]:
         first, second = (volumes[name] for name in self.reads)
         share = (first - np.float32(self.at)) / np.float32(2 * self.width) + np.float32(0.5) if self.width else None
         taken = (first > self.at).astype(np.float32) if share is None else np.clip(share, 0, 1)
-        return np.asarray(taken * first + (1 - taken) * second, np.float32)
+        return (np.asarray(taken * first + (1 - taken) * second, np.float32),)
 
 
 @dataclass(frozen=True)
@@ -173,6 +176,47 @@ class Difference(Blend):
     reads: tuple[str, ...]
     writes: tuple[str, ...]
 
-    def blended(self, volumes: Mapping[str, Volume]) -> Volume:
+    def blended(self, volumes: Mapping[str, Volume]) -> tuple[Volume, ...]:
         first, second = (volumes[name] for name in self.reads)
-        return np.asarray(np.abs(first - second) - np.float32(1), np.float32)
+        return (np.asarray(np.abs(first - second) - np.float32(1), np.float32),)
+
+
+@dataclass(frozen=True)
+class MeanProbability(Blend):
+    """The mean of several opinions on what a voxel is.
+
+    Reads each opinion's scores of all classes, in the order of ``writes``, one opinion after the other; writes the
+    logarithm of the mean over opinions of softmax(scores): scores of the same meaning, as those of one network are.
+    """
+
+    reads: tuple[str, ...]
+    writes: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if not self.writes or not self.reads or len(self.reads) % len(self.writes):
+            raise ValueError(f"{len(self.reads)} scores are no opinions on {len(self.writes)} classes")
+
+    def blended(self, volumes: Mapping[str, Volume]) -> tuple[Volume, ...]:
+        classes, total = len(self.writes), np.float32(0)
+        for first in range(0, len(self.reads), classes):
+            scores = np.stack([volumes[name] for name in self.reads[first : first + classes]])
+            shares = np.exp(scores - scores.max(axis=0))
+            total = total + shares / shares.sum(axis=0)
+        # A class that all are sure is not there has a score all the same.
+        return tuple(np.log(np.maximum(total * classes / len(self.reads), 1e-6), dtype=np.float32))
+
+
+def from_sides(one: Pass, count: int) -> tuple[Step, ...]:
+    """Return a pass by slices along so many of a volume's axes, 1 to 3, and the mean of what it says from each.
+
+    Raises ValueError for another number.
+    """
+    if not 1 <= count <= 3:
+        raise ValueError(f"{count} views: expected 1 to 3")
+    if count == 1:
+        return (one,)
+    views = [
+        replace(one, writes=tuple(f"{name} along {axis}" for name in one.writes), axis=axis) for axis in range(count)
+    ]
+    opinions = tuple(name for view in views for name in view.writes)
+    return (*views, MeanProbability(opinions, one.writes))

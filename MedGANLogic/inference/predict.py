@@ -52,7 +52,7 @@ def predict(
     account = []
     for one in passes:
         if isinstance(one, Blend):
-            known[one.writes[0]] = one.blended(known)
+            known.update(zip(one.writes, one.blended(known), strict=True))
             account.append(f"{type(one).__name__.lower()} of {', '.join(one.reads)}")
             continue
         if isinstance(one, Draw):
@@ -113,7 +113,8 @@ def _run_pass(
     progress: Progress,
     memory_bytes: float | None,
 ) -> tuple[dict[str, Volume], str]:
-    shape = volumes[one.reads[0]].shape
+    seen = {name: np.moveaxis(volumes[name], one.axis, 0) for name in one.reads}
+    shape = seen[one.reads[0]].shape
     per_voxel = _footprint(one, networks)
     tries = [(device, share) for share in (_SHARE, _SHARE / 4, _SHARE / 16)]
     tries += [(torch.device("cpu"), share) for share in (_SHARE, _SHARE / 8)] if device.type != "cpu" else []
@@ -122,14 +123,15 @@ def _run_pass(
         try:
             memory = (memory_bytes or _free_bytes(where)) * share
             planned = plan(one, shape, per_voxel, memory)
-            volumes_written = _run_plan(planned, one, _answering(one, networks, where), volumes, where, progress)
+            answers = _run_plan(planned, one, _answering(one, networks, where), seen, where, progress)
         except (RuntimeError, MemoryError) as error:
             if not _is_short_of_memory(error):
                 raise
             reasons.append(str(error).splitlines()[0])
             continue
         said = f"{one.network}: {len(planned.starts)} windows of {'×'.join(map(str, planned.size))} on {where}"
-        return volumes_written, said + (f", after: {reasons[0]}" if reasons else "")
+        written = {name: np.ascontiguousarray(np.moveaxis(volume, 0, one.axis)) for name, volume in answers.items()}
+        return written, said + (f", after: {reasons[0]}" if reasons else "")
     raise MemoryShortError(f"{one.network} does not fit the memory in windows of any size: {reasons[0]}")
 
 
@@ -188,7 +190,7 @@ def _run_plan(
         progress(min(first + planned.batch, len(planned.starts)), len(planned.starts))
     total /= counted
     inside = tuple(slice(0, length * factor) for length, factor in zip(shape, finer, strict=True))
-    return {name: np.ascontiguousarray(total[index][inside]) for index, name in enumerate(one.writes)}
+    return {name: total[index][inside] for index, name in enumerate(one.writes)}
 
 
 def _window(padded: Sequence[Volume], one: Pass, planned: Plan, start: Sequence[int], slices: int) -> Volume:

@@ -30,7 +30,7 @@ from MedGANLogic.inference.translate import Request, sidecar_of, translate, tran
 from MedGANLogic.parts.generators.plain_unet import PlainUNet
 from MedGANLogic.parts.generators.strided_unet import StridedUNet
 from MedGANLogic.parts.network import Network
-from MedGANLogic.passes import Pass
+from MedGANLogic.passes import MeanProbability, Pass, from_sides
 
 CPU = torch.device("cpu")
 MIB = 2**20
@@ -254,6 +254,55 @@ def test_pass_reads_several_volumes_and_what_an_earlier_pass_wrote():
     assert set(done.volumes) == {"c", "d"}
     assert np.array_equal(done.volumes["d"], volumes["b"])
     assert len(done.account) == 2
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("memory_bytes", [2e5, 1e9])
+def test_pass_along_another_axis_sees_the_volume_turned(axis, memory_bytes):
+    volume, network, one = smooth((12, 17, 22)), random_unet(2, neighbours=1), pass_of(2, neighbours=1)
+    there, _ = through(network, np.ascontiguousarray(np.moveaxis(volume, axis, 0)), one, memory_bytes)
+    found, said = through(network, volume, replace(one, axis=axis), memory_bytes)
+    assert found.shape == volume.shape
+    assert found.flags.c_contiguous
+    assert np.array_equal(np.moveaxis(found, axis, 0), there)
+    assert not axis or not np.allclose(found, through(network, volume, one)[0], atol=1e-2)
+    assert int(said.split()[1]) >= volume.shape[axis]
+
+
+def test_views_are_passes_along_each_axis_and_their_mean_probability():
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        network = PlainUNet(2, 1, 3, width=4, levels=2).eval()
+        torch.nn.init.normal_(network.output.weight)
+    one = Pass("generator", ("mr",), ("none", "fat", "bone"), 2, 0, 4)
+    steps, volume = from_sides(one, 3), smooth((8, 12, 16))
+    assert [step.axis for step in steps[:3]] == [0, 1, 2]
+    done = predict(steps, {"generator": network}, {"mr": volume}, CPU).volumes
+    opinions = torch.tensor(
+        np.stack([[done[name] for name in step.writes] for step in steps[:3]]), dtype=torch.float64
+    ).softmax(1)
+    assert (opinions[0] - opinions[1]).abs().max() > 0.05
+    written = torch.tensor(np.stack([done[name] for name in one.writes]), dtype=torch.float64)
+    assert written.softmax(0).allclose(opinions.mean(0), atol=1e-5)
+
+
+def test_one_view_is_the_pass_itself_and_four_are_refused():
+    assert from_sides(pass_of(2), 1) == (pass_of(2),)
+    for count in (0, 4):
+        with pytest.raises(ValueError, match=f"{count} views: expected 1 to 3"):
+            from_sides(pass_of(2), count)
+
+
+def test_mean_probability_is_finite_where_a_class_is_out_of_the_question():
+    scores = {name: np.full((1, 1, 1), value, np.float32) for name, value in zip("abcd", (0, 900, 0, 500), strict=True)}
+    first, second = MeanProbability(tuple("abcd"), ("x", "y")).blended(scores)
+    assert first.item() == pytest.approx(math.log(1e-6))
+    assert second.item() == 0
+
+
+def test_scores_that_are_not_of_all_classes_are_no_opinion():
+    with pytest.raises(ValueError, match="3 scores are no opinions on 2 classes"):
+        MeanProbability(("a", "b", "c"), ("x", "y"))
 
 
 def test_prediction_uses_running_statistics_and_keeps_no_gradient():

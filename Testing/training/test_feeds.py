@@ -151,6 +151,23 @@ def test_mirrors_and_quarter_turns_all_happen(case):
     assert len(directions) == 2 * 2**3
 
 
+def test_several_views_are_slices_along_as_many_axes_each_as_often(case):
+    study, along = numbered(neighbours=1), []
+    feed, pool = Feed(1, Pair((4, 4), PLAIN, views=3)), Pool(study, [case])
+    for number in range(120):
+        one = feed.draw(pool, (0,), number, 0)
+        below, middle, above = places(one["input"])[:, :, 0, 0].T
+        (axis,) = np.flatnonzero(above - below)
+        along.append(axis)
+        # All that a patch shows is of one slice, the same for input, target and weight; its neighbours lie beside it.
+        assert (places(one["target"][0])[axis] == middle[axis]).all()
+        assert np.array_equal(one["input"][1], one["target"][0])
+        assert ((one["weight"][0] > 0) == case.valid[tuple(places(one["target"][0]))]).all()
+        last = SHAPE[axis] - 1
+        assert [below[axis], above[axis]] == [max(middle[axis] - 1, 0), min(middle[axis] + 1, last)]
+    assert all(25 < along.count(axis) < 55 for axis in range(3))
+
+
 @pytest.mark.parametrize("dimensions", [2, 3])
 def test_a_voxel_counts_where_it_is_valid_and_nowhere_else(case, dimensions):
     counted = set()
