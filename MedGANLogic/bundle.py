@@ -41,7 +41,7 @@ from MedGANLogic.parts.generators.denoising_cnn import PlainCNN, ValidResidualCN
 from MedGANLogic.parts.generators.dual_resolution import DualResolutionCNN
 from MedGANLogic.parts.generators.fcn import FCN4s, MultiLevelFCN
 from MedGANLogic.parts.generators.norm_free_unet import ResidualUNet
-from MedGANLogic.parts.generators.plain_unet import PlainUNet
+from MedGANLogic.parts.generators.plain_unet import FineUNet, PlainUNet
 from MedGANLogic.parts.generators.progressive import ProgressiveGenerator
 from MedGANLogic.parts.generators.red_cnn import ResidualEncoderDecoder
 from MedGANLogic.parts.generators.residual import ResidualTranslator
@@ -65,6 +65,7 @@ NETWORKS: Mapping[str, type[Network]] = {
         DCGANGenerator,
         DualResolutionCNN,
         FCN4s,
+        FineUNet,
         MultiLevelFCN,
         PlainCNN,
         PlainUNet,

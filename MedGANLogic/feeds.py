@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import affine_grid, grid_sample
+from torch.nn.functional import affine_grid, grid_sample, interpolate
 
 from MedGANLogic.chance import Chance
 from MedGANLogic.cohort import Case, CohortError, said_of
@@ -19,6 +19,10 @@ from MedGANLogic.study import Study
 
 #: How much a voxel of air counts beside one of the body: it is easy, and nothing is measured there.
 AIR_WEIGHT = 0.1
+
+#: Voxels between the points at which a warp is drawn, and how it is made smooth between them.
+_POINTS_EVERY = 8
+_SMOOTH = {2: "bicubic", 3: "trilinear"}
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,9 @@ class Augmentation:
     for higher and lower ones too, whose noise is the same, only less or more. ``recorrupted``: where a study has its
     target ``again`` (the same image with as much further noise as it has itself), that noise times a factor drawn from
     this range is added to the input, and divided by it taken from the target. Input and target then share nothing but
-    the image, and a network learns to take away the target's own noise, too.
+    the image, and a network learns to take away the target's own noise, too. ``warp``: every patch is turned, sheared
+    and stretched by a random linear map (deviations of its entries: ``skew``) and warped by smooth displacements, of
+    ``warp`` voxels (standard deviation) at points 8 voxels apart; 0 for neither.
     """
 
     mirror: bool = True
@@ -46,6 +52,8 @@ class Augmentation:
     narrowed: float = 0.0
     noise: tuple[float, float] = (1.0, 1.0)
     recorrupted: tuple[float, float] | None = None
+    warp: float = 0.0
+    skew: float = 0.1
 
 
 class Pool:
@@ -185,7 +193,7 @@ class Pair:
         stack = {"input": cut.channels(study.inputs), "target": cut.channels(study.targets), "weight": cut.weight()}
         stack |= {name: cut.predicted(name) for name in self.also}
         stack |= {"guide": cut.channels(study.guides)} if study.guides else {}
-        return {**cut.chance.narrowed(cut.chance.bent(cut.flat(stack))), **cut.said()}
+        return {**cut.chance.narrowed(cut.chance.warped(cut.chance.bent(cut.flat(stack)))), **cut.said()}
 
 
 @dataclass(frozen=True)
@@ -213,7 +221,7 @@ class Images:
 
     def draw(self, pool: Pool, rng: np.random.Generator) -> Mapping[str, Array]:
         cut = _Cut(pool, self.among(pool), self.patch, self.augmentation, rng)
-        images = cut.chance.bent(cut.flat({self.name: cut.channels(self.roles)}))[self.name]
+        images = cut.chance.warped(cut.chance.bent(cut.flat({self.name: cut.channels(self.roles)})))[self.name]
         return {self.name: _shrunk(images, self.shrunk), **cut.said()}
 
 
@@ -354,6 +362,7 @@ class _Chance:
         self.gamma, self.gain = (float(factor) for factor in np.exp(rng.normal(0.0, augmentation.contrast, 2)))
         self.noise = _between(rng, augmentation.noise)
         self.recorrupted = _between(rng, augmentation.recorrupted) if augmentation.recorrupted else None
+        self.warp, self.skew, self.rng = augmentation.warp, augmentation.skew, rng
 
     def placed(self, patch: Array) -> Array:
         return np.rot90(np.flip(patch, tuple(self.mirrored)), self.turns, axes=(1, 2))
@@ -369,11 +378,28 @@ class _Chance:
         for name, volume in stack.items():
             plane = torch.from_numpy(volume).reshape(1, -1, *volume.shape[-2:])
             grid = affine_grid(map_, list(plane.shape), align_corners=False)
-            # Outside of the patch nothing is known: the edge is repeated, and counts for nothing.
-            padding = "zeros" if name == "weight" else "border"
-            moved = grid_sample(plane, grid, mode="bilinear", padding_mode=padding, align_corners=False)
-            bent[name] = moved.reshape(volume.shape).numpy()
+            bent[name] = _moved(name, plane, grid).reshape(volume.shape).numpy()
         return bent
+
+    def warped(self, stack: dict[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
+        """Warp all volumes of a patch, (channels, *patch), along all its axes; outside of it nothing counts.
+
+        Displacements are drawn at points 8 voxels apart (elastic deformation: arXiv:1505.04597, §3.1).
+        """
+        if not self.warp:
+            return stack
+        size = next(iter(stack.values())).shape[1:]
+        map_ = np.eye(len(size), len(size) + 1) + self.skew * self.rng.normal(size=(len(size), len(size) + 1))
+        map_[:, -1] = 0
+        drawn = self.rng.normal(0.0, self.warp, (len(size), *(-(-length // _POINTS_EVERY) + 1 for length in size)))
+        # Axes stand last first in a grid, whose patch is 2 wide.
+        voxel = 2 / torch.tensor(size[::-1], dtype=torch.float32)
+        smooth = interpolate(
+            torch.from_numpy(drawn).float()[None], list(size), mode=_SMOOTH[len(size)], align_corners=True
+        )
+        grid = affine_grid(torch.from_numpy(map_).float()[None], [1, 1, *size], align_corners=False)
+        grid = grid + smooth.movedim(1, -1) * voxel
+        return {name: _moved(name, torch.from_numpy(volume)[None], grid)[0].numpy() for name, volume in stack.items()}
 
     def narrowed(self, stack: dict[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
         """Leave only a part of the patch, the rest of the input at the low end of the range, and of no weight."""
@@ -392,6 +418,12 @@ class _Chance:
         if role in study.inputs and isinstance(study.domains[role].window, PercentileWindow):
             scaled = np.clip(((scaled + 1) / 2) ** np.float32(self.gamma) * np.float32(2 * self.gain) - 1, -1, 1)
         return scaled
+
+
+def _moved(name: str, volume: Tensor, grid: Tensor) -> Tensor:
+    """Sample a patch at a grid; outside of it nothing is known: its edge is repeated, and counts for nothing."""
+    padding = "zeros" if name == "weight" else "border"
+    return grid_sample(volume, grid, mode="bilinear", padding_mode=padding, align_corners=False)
 
 
 def _start(centre: int, size: int, length: int) -> int:

@@ -1,4 +1,4 @@
-"""A U-Net that works at half resolution, for cohorts and machines that are small."""
+"""U-Nets for cohorts and machines that are small: at half resolution, and at full resolution for small volumes."""
 
 from itertools import pairwise
 
@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from MedGANLogic.parts.dimensions import BATCH_NORM, CONVOLUTION
+from MedGANLogic.parts.dimensions import BATCH_NORM, CONVOLUTION, MAX_POOL
 from MedGANLogic.parts.grids import fold, unfold
 from MedGANLogic.parts.network import Network
 
@@ -21,7 +21,58 @@ class _Block(nn.Sequential):
         super().__init__(*layers)
 
 
-class PlainUNet(Network):
+class _UNet(Network):
+    """Down and up again: what both do between their first and last convolutions.
+
+    ``levels`` resolutions of width, 2·, 4·, then 6·width.
+    """
+
+    def _make(self, dimensions: int, inputs: int, width: int, levels: int) -> None:
+        widths = [min(width * 2**level, 6 * width) for level in range(levels)]
+        ends = zip([inputs, *widths], widths, strict=False)
+        self.down = nn.ModuleList(_Block(dimensions, i, o, 2) for i, o in ends)
+        self.shrink = MAX_POOL[dimensions](2)
+        pairs = list(pairwise(widths))
+        self.up = nn.ModuleList(_Block(dimensions, deep + shallow, shallow, 2) for shallow, deep in reversed(pairs))
+
+    def _through(self, image: Tensor) -> Tensor:
+        skips = []
+        for level, block in enumerate(self.down):
+            image = block(self.shrink(image) if level else image)
+            skips.append(image)
+        image = skips.pop()
+        for block in self.up:
+            image = block(torch.cat([interpolate(image, scale_factor=2.0, mode="nearest"), skips.pop()], dim=1))
+        return image
+
+    def _begin(self) -> None:
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d | nn.Conv3d):
+                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+
+
+class FineUNet(_UNet):
+    """Segment (B, in_channels, *size) into logits (B, out_channels, *size); size a multiple of 2^(levels - 1).
+
+    Ronneberger et al. 2015 (arXiv:1505.04597) with padding, batch norm and nearest-neighbour upsampling, in 3D as by
+    Çiçek et al. 2016 (arXiv:1606.06650); the logits are near 0 at first, whatever the input.
+    """
+
+    def __init__(self, dimensions: int, in_channels: int, out_channels: int, width: int, levels: int) -> None:
+        super().__init__()
+        self._make(dimensions, in_channels, width, levels)
+        self.output = CONVOLUTION[dimensions](width, out_channels, 1)
+        self._begin()
+        nn.init.normal_(self.output.weight, std=0.02)
+
+    def forward(self, image: Tensor) -> Tensor:
+        logits: Tensor = self.output(self._through(image))
+        return logits
+
+
+class PlainUNet(_UNet):
     """Translate (B, in_channels, *size) in [-1, 1] to (B, out_channels, *size); size a multiple of 2^levels.
 
     Ronneberger et al. 2015 (arXiv:1505.04597) with padding, batch norm and nearest-neighbour upsampling, on an image
@@ -32,21 +83,12 @@ class PlainUNet(Network):
 
     def __init__(self, dimensions: int, in_channels: int, out_channels: int, width: int, levels: int) -> None:
         super().__init__()
-        widths = [min(width * 2**level, 6 * width) for level in range(levels)]
-        inputs = [in_channels * 2**dimensions, *widths]
-        self.down = nn.ModuleList(_Block(dimensions, i, o, 2) for i, o in zip(inputs, widths, strict=False))
-        self.shrink = {2: nn.MaxPool2d, 3: nn.MaxPool3d}[dimensions](2)
-        pairs = list(pairwise(widths))
-        self.up = nn.ModuleList(_Block(dimensions, deep + shallow, shallow, 2) for shallow, deep in reversed(pairs))
+        self._make(dimensions, in_channels * 2**dimensions, width, levels)
         fine = width // 2
         self.spread = CONVOLUTION[dimensions](width, fine * 2**dimensions, 1)
         self.refine = _Block(dimensions, fine + in_channels, fine, 1)
         self.output = CONVOLUTION[dimensions](fine, out_channels, 1)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d | nn.Conv3d):
-                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
+        self._begin()
         # At first all places of a neighbourhood get the same: no checkerboard has to be unlearnt (arXiv:1707.02937).
         with torch.no_grad():
             alike = self.spread.weight[:: 2**dimensions].repeat_interleave(2**dimensions, dim=0)
@@ -55,14 +97,6 @@ class PlainUNet(Network):
         nn.init.normal_(self.output.weight, std=0.02)
 
     def forward(self, image: Tensor) -> Tensor:
-        skips = []
-        folded = fold(image)
-        for level, block in enumerate(self.down):
-            folded = block(self.shrink(folded) if level else folded)
-            skips.append(folded)
-        folded = skips.pop()
-        for block in self.up:
-            folded = block(torch.cat([interpolate(folded, scale_factor=2.0, mode="nearest"), skips.pop()], dim=1))
-        fine = self.refine(torch.cat([unfold(self.spread(folded)), image], dim=1))
+        fine = self.refine(torch.cat([unfold(self.spread(self._through(fold(image)))), image], dim=1))
         translated: Tensor = self.output(fine)
         return translated
