@@ -32,7 +32,7 @@ def recipe(study: Study) -> Recipe:
     judged = (Term(judging, called_real, "score_real_pair"), Term(judging, called_fake, "score_fake_pair"))
     segmented = (
         Term(settings.pixel, voxel_cross_entropy, "fake_b", "real_b", "weight"),
-        Term(settings.pixel, soft_dice, "fake_b", "real_b", "weight"),
+        Term(settings.pixel, soft_dice, "probabilities", "real_b", "weight"),
         Term(settings.adversarial, called_real, "score_fake_pair"),
     )
     average = ExponentialAverage("generator", "generator_average", 0.998)

@@ -38,7 +38,7 @@ def trained_by_hand(networks, batches, steps):
         each = -(labels * logits.log_softmax(1)).sum(1, keepdim=True)
         entropy = ((each * weight).sum((1, 2, 3, 4)) / weight.sum((1, 2, 3, 4))).mean()
         both = (weight * likely * labels)[:, 1:].sum((2, 3, 4))
-        sizes = (weight * likely)[:, 1:].sum((2, 3, 4)) + (weight * labels)[:, 1:].sum((2, 3, 4))
+        sizes = (weight * (likely**2 + labels**2))[:, 1:].sum((2, 3, 4))
         adam_g.zero_grad()
         discriminator.requires_grad_(False)
         fooled = softplus(-discriminator(torch.cat([image, shown], 1))).mean()
@@ -65,6 +65,7 @@ def test_two_steps_are_those_written_by_hand(toy_study, toy_cohort):
 def test_what_is_lowered_is_entropy_dice_and_a_little_of_the_judges_doubt():
     game = SimpleNamespace(
         fake_b=torch.tensor([[[0.0], [0.0]]]),
+        probabilities=torch.tensor([[[0.5], [0.5]]]),
         real_b=torch.tensor([[[0.0], [1.0]]]),
         weight=torch.ones(1, 1, 1),
         score_real_pair=torch.tensor([0.0]),
@@ -73,8 +74,8 @@ def test_what_is_lowered_is_entropy_dice_and_a_little_of_the_judges_doubt():
     doubt = torch.tensor(2.0).log().item()
     players = players_of(NAME)
     assert lowered(players["discriminator"], game) == pytest.approx(2 * doubt)
-    # Dice of a half and one: (2·½ + 1) / (½ + 1 + 1).
-    assert lowered(players["generator"], game) == pytest.approx(doubt + (1 - 2 / 2.5) + 0.02 * doubt)
+    # Dice of a half and one: (2·½ + 1) / (¼ + 1 + 1).
+    assert lowered(players["generator"], game) == pytest.approx(doubt + (1 - 2 / 2.25) + 0.02 * doubt)
 
 
 def test_the_judge_sees_probabilities_and_the_truth_where_a_voxel_does_not_count():
