@@ -177,17 +177,37 @@ class Clip:
                 weight.clamp_(-self.bound, self.bound)
 
 
+#: How many turns a player has in a step, as a function of the step, which counts within the phase.
+Rhythm = Callable[[int], int]
+
+
+@dataclass(frozen=True)
+class ExtraTurns:
+    """A rhythm: ``usual`` turns a step, and ``extra`` ones besides after every ``every`` steps."""
+
+    usual: int
+    extra: int
+    every: int
+
+    def __call__(self, step: int) -> int:
+        return self.usual + self.extra * (step > 0 and step % self.every == 0)
+
+
 @dataclass(frozen=True)
 class Player:
-    """Who moves which networks, by which optimizer, to lower which terms."""
+    """Who moves which networks, by which optimizer, to lower which terms, in how many turns a step."""
 
     name: str
     moves: tuple[str, ...]
     optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
     terms: tuple[Term, ...]
     schedule: Schedule = constant
-    turns: int = 1
+    turns: int | Rhythm = 1
     after: tuple[Act, ...] = ()
+
+    def turns_at(self, step: int) -> int:
+        """Return the number of turns in a step of the phase."""
+        return self.turns(step) if callable(self.turns) else self.turns
 
 
 @dataclass(frozen=True)

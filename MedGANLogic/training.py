@@ -77,7 +77,7 @@ def play(
     for player in phase.players:
         weights = [weight for name in player.moves for weight in networks[name].parameters()]
         optimizer = optimizers[player.name]
-        for turn in range(player.turns):
+        for turn in range(player.turns_at(step)):
             if turn:
                 game = phase.game(networks, next(batches), step, done)
             with _autocast(device, game.batch):
@@ -332,8 +332,7 @@ def _played(run: Run, state: State, records: Sequence[Record]) -> Iterator[Progr
     predict_beforehand(run.pool, phase, state)
     recorder = Recorder(record for record in records if first < record.step <= state.step)
     loader = Loader(phase.feed, run.pool, (run.pool.study.seed, place, state.retreats), device, run.workers)
-    per_step = batches_per_step(phase)
-    batches = loader.batches((state.step - first) * per_step, phase.steps * per_step)
+    batches = loader.batches(batches_before(phase, state.step - first), batches_before(phase, phase.steps))
     recorded = began = _Moment.now(state, loader)
     while state.step < ends[place]:
         # Dropout draws from (seed, step) too: no generator's state needs to survive.
@@ -475,9 +474,9 @@ class _Watch:
         )
 
 
-def batches_per_step(phase: Phase) -> int:
-    """Return how many batches a step of a phase takes."""
-    return 1 + sum(player.turns - 1 for player in phase.players)
+def batches_before(phase: Phase, step: int) -> int:
+    """Return how many batches a phase takes before a step: one a step, and one for every further turn."""
+    return step + sum(player.turns_at(number) - 1 for player in phase.players for number in range(step))
 
 
 def _states(networks: Networks) -> dict[str, dict[str, Tensor]]:

@@ -17,7 +17,7 @@ from MedGANLogic.games.paired import Paired
 from MedGANLogic.inference.cases import predicted_volumes
 from MedGANLogic.parts.losses.voxelwise import masked_l1
 from MedGANLogic.passes import slices_first
-from MedGANLogic.recipe import Clip, Linear, Phase, Player, Term, build
+from MedGANLogic.recipe import Clip, ExtraTurns, Linear, Phase, Player, Term, build
 from MedGANLogic.training import CHECKPOINT, Pace, Run, TrainingError, fit, paced_phases, start
 
 CPU = torch.device("cpu")
@@ -70,6 +70,32 @@ def test_the_best_is_one_of_the_last_phase(toy_study, toy_cases, tmp_path):
     scores = iter([1.0, 5.0, 4.0, 6.0])
     list(fit(Run(recipe, Pool(study, toy_cases[:2]), Pace(8, 2, 8), tmp_path, lambda _: next(scores)), state))
     assert (state.best_step, state.best_score) == (6, 4.0)
+
+
+def test_extra_turns_come_after_every_so_many_steps():
+    rhythm = ExtraTurns(7, extra=200, every=500)
+    assert [rhythm(step) for step in (0, 1, 499, 500, 501, 1000)] == [7, 7, 7, 207, 7, 207]
+
+
+def with_extra_turns(recipe):
+    """Return a recipe whose player has two turns a step, and three more after every second step."""
+    (phase,) = recipe.phases
+    (player,) = phase.players
+    return replace(recipe, phases=(replace(phase, players=(replace(player, turns=ExtraTurns(2, 3, every=2)),)),))
+
+
+@pytest.mark.parametrize("first", [0, 2, 3])
+def test_extra_turns_take_a_batch_each_also_in_a_run_that_is_resumed(
+    toy_study, toy_cases, tmp_path, monkeypatch, first
+):
+    recipe, asked = with_extra_turns(build(recipes.load("l1"), toy_study())), []
+    real = Batches.__getitem__
+    monkeypatch.setattr(Batches, "__getitem__", lambda self, number: asked.append(number) or real(self, number))
+    pool, state = Pool(toy_study(), toy_cases[:2]), start(recipe, CPU)
+    state.step = first
+    list(fit(Run(recipe, pool, Pace(5, 5, 5), tmp_path, None), state))
+    # Turns 2, 2, 5, 2, 5: where each step begins, and where the last one ends.
+    assert asked == list(range([0, 2, 4, 9, 11][first], 16))
 
 
 @pytest.mark.parametrize("stopped_after", [1, 2, 3, 7])

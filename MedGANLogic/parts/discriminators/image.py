@@ -1,6 +1,7 @@
 """Discriminators that give a whole image one logit."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import ClassVar
 
 from torch import Tensor, nn
@@ -54,6 +55,16 @@ class ImageCritic(ImageDiscriminator):
 
     halvings = 3
     norms: ClassVar[Mapping[int, Callable[[int], nn.Module]]] = {}
+
+
+class LayerNormImageCritic(ImageDiscriminator):
+    """``ImageDiscriminator`` that scores each image alone, as a gradient penalty needs it: layer norm in place of batch
+    norm, over channels and space, one gain and shift a channel.
+
+    The critic of mDCSRN-GAN, whose width is 64 (Chen et al. 2018, arXiv:1803.01417, fig. 1; widths [third-party code]).
+    """
+
+    norms: ClassVar[Mapping[int, Callable[[int], nn.Module]]] = dict.fromkeys((2, 3), partial(nn.GroupNorm, 1))
 
 
 class CubeDiscriminator(ImageCritic):

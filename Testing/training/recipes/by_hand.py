@@ -11,7 +11,7 @@ import torch
 from MedGANLogic.feeds import Batches, Pool
 from MedGANLogic.recipe import Networks, Phase, Recipe, build
 from MedGANLogic.recipes import example, load
-from MedGANLogic.training import batches_per_step, optimizers_of, play, predict_beforehand, start
+from MedGANLogic.training import batches_before, optimizers_of, play, predict_beforehand, start
 
 CPU = torch.device("cpu")
 STEPS = 2
@@ -37,7 +37,7 @@ def two_steps(name, toy_study, toy_cohort, place=0, first=0, dimensions=3, patch
     pool = Pool(study, [case for case in toy_cohort(study) if case.part == "train"])
     predict_beforehand(pool, phase, state)
     drawn = Batches(phase.feed, pool, (study.seed,))
-    batches = [drawn[number] for number in range(STEPS * batches_per_step(phase))]
+    batches = [drawn[number] for number in range(batches_before(phase, STEPS))]
     fresh, optimizers, left = deepcopy(dict(state.networks)), optimizers_of(phase, state.networks), iter(batches)
     for step in range(first, first + STEPS):
         torch.manual_seed(step)
