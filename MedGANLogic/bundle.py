@@ -46,6 +46,7 @@ from MedGANLogic.parts.generators.plain_unet import FineUNet, PlainUNet
 from MedGANLogic.parts.generators.progressive import ProgressiveGenerator
 from MedGANLogic.parts.generators.red_cnn import ResidualEncoderDecoder
 from MedGANLogic.parts.generators.residual import ResidualTranslator
+from MedGANLogic.parts.generators.segmenting_cnn import DilatedCNN, ValidPatchCNN
 from MedGANLogic.parts.generators.segmentor import SummedUNet
 from MedGANLogic.parts.generators.strided_unet import StridedUNet
 from MedGANLogic.parts.generators.subpixel_resnet import SubpixelResNet
@@ -64,6 +65,7 @@ NETWORKS: Mapping[str, type[Network]] = {
     for network in (
         DCGANDiscriminator,
         DCGANGenerator,
+        DilatedCNN,
         DualResolutionCNN,
         FCN4s,
         FineUNet,
@@ -80,6 +82,7 @@ NETWORKS: Mapping[str, type[Network]] = {
         SubpixelResNet,
         UpsamplingDecoder,
         ValidCNN,
+        ValidPatchCNN,
         ValidResidualCNN,
     )
 }

@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from MedGANLogic.games.paired import Paired, PairedApart
+from MedGANLogic.games.paired import Paired, PairedApart, PairedInside
+from MedGANLogic.parts.generators.segmenting_cnn import ValidPatchCNN
 from MedGANLogic.recipe import Game, tensor
 
 
@@ -44,6 +45,28 @@ class Segmented(Paired):
 
 class SegmentedApart(Segmented, PairedApart):
     """``Segmented`` with a discriminator that sees probabilities or labels alone, without the input."""
+
+
+class SegmentedCentre(Segmented, PairedInside):
+    """``Segmented`` with a ``ValidPatchCNN``: the labels are those of a patch's centre.
+
+    The discriminator reads two images, the whole patch and the segmentation of its centre.
+    """
+
+    scores = ("score_real_pair", "score_fake_pair")
+    margin = ValidPatchCNN.MARGIN
+
+    @tensor
+    def score_real_pair(self) -> Tensor:
+        """The discriminator's logits for (input, labels of its centre)."""
+        logits: Tensor = self.network(self.discriminator)(self.real_a, self.real_b)
+        return logits
+
+    @tensor
+    def score_fake_pair(self) -> Tensor:
+        """The discriminator's logits for (input, segmentation of its centre as shown)."""
+        logits: Tensor = self.network(self.discriminator)(self.real_a, self.shown_b)
+        return logits
 
 
 class Masked(Segmented):
