@@ -322,7 +322,7 @@ def _refuse_misfit(one: Step, card: Card, networks: Mapping[str, Network]) -> No
         shown, expected = (1, one.latent), (1, 1, *(one.multiple,) * one.dimensions)
     elif isinstance(one, Pass):
         shown = (1, one.channels, *(one.multiple + 2 * one.margin,) * one.dimensions)
-        expected = (1, len(one.writes), *(one.multiple * one.finer,) * one.dimensions)
+        expected = (1, len(one.writes), *(one.multiple * factor for factor in one.times[-one.dimensions :]))
     elif isinstance(one, Draw):
         shown = (1, sum(len(card.chance[name].draw(np.random.default_rng(0))) for name in one.reads))
         expected = (1, len(one.writes))

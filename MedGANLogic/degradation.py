@@ -1,16 +1,24 @@
 """How a volume follows from another, so that pairs make themselves. No torch."""
 
-from collections.abc import Mapping
+import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
 
 from MedGANLogic.domain import Array
+from MedGANLogic.passes import Factors, Volume, along_axes
 from MedGANLogic.plain import Plain
 
 
 class Made(Plain):
     """A role that no file holds."""
+
+    @property
+    def degraded(self) -> tuple["Degraded", ...]:
+        """What it may be made by, of another role; nothing where it is not made of one."""
+        return ()
 
 
 @dataclass(frozen=True)
@@ -19,33 +27,117 @@ class Predicted(Made):
 
 
 class Degraded(Made):
-    """Made of another role's volume by what a poorer scanner would have done to it."""
+    """Made of another role's volume by what a poorer scanner would have done to it.
+
+    ``by``: fine voxels for a coarse one, along every axis that a network sees (in 2D those of a slice), or [through the
+    slices, down, across]. A scanner works along each axis by itself, on the whole of it: what it does is a matrix whose
+    rows weigh fine voxels and add up to 1, so that units and a constant are kept.
+    """
 
     of: str
-    by: int
+    by: Factors
 
-    def apply(self, values: Array, dimensions: int) -> Array:
-        """Return the degraded (S, H, W) values; each edge is ``by`` times shorter (not along S with 2 dimensions)."""
+    def __post_init__(self) -> None:
+        if max(along_axes(self.by, 3)) == 1:
+            raise ValueError(f"by is {self.by}: expected 2 to 16 along some axis")
+
+    @property
+    def degraded(self) -> tuple["Degraded", ...]:
+        return (self,)
+
+    def matrix(self, count: int, factor: int) -> NDArray[np.float64]:
+        """Return the weights (count, count·factor) of fine voxels in coarse ones, which lie over the same length."""
         raise NotImplementedError
+
+    def apply(self, values: Array, dimensions: int) -> Volume:
+        """Return the degraded values of a whole volume (S, H, W).
+
+        A coarse voxel lies where its ``by`` fine ones lie: its centre is theirs. Those at the end that fill no coarse
+        one are left out.
+        """
+        coarse = np.asarray(values, np.float32)
+        for axis, factor in enumerate(along_axes(self.by, dimensions)):
+            if factor > 1:
+                count = coarse.shape[axis] // factor
+                whole = np.take(coarse, range(count * factor), axis)
+                coarse = np.moveaxis(np.tensordot(_weights(self, count, factor), whole, (1, axis)), 0, axis)
+        return np.ascontiguousarray(coarse)
+
+
+@lru_cache(maxsize=16)
+def _weights(way: Degraded, count: int, factor: int) -> Volume:
+    return way.matrix(count, factor).astype(np.float32)
 
 
 @dataclass(frozen=True)
 class Averaged(Degraded):
-    """The mean over boxes of ``by`` voxels along every axis of the slice, or of the volume."""
+    """The mean over boxes of ``by`` voxels: detectors, or slices, that are as thick as they lie apart."""
 
     of: str
-    by: int
+    by: Factors
+
+    def matrix(self, count: int, factor: int) -> NDArray[np.float64]:
+        return np.repeat(np.eye(count), factor, axis=1) / factor
+
+
+@dataclass(frozen=True)
+class KSpaceCropped(Degraded):
+    """What an MR scanner gives that stops at a lower spatial frequency: 1/``by`` of every axis of k-space, no filter.
+
+    Of the whole volume, mirrored at its ends (a discrete cosine transform): nothing of one end shows at the other, as
+    it would where a slab ends inside of the body. Edges ring, as they do in such scans.
+    """
+
+    of: str
+    by: Factors
+
+    def matrix(self, count: int, factor: int) -> NDArray[np.float64]:
+        frequency = np.pi * np.arange(1, count)
+        coarse, fine = (
+            np.cos(np.outer((np.arange(length) + 0.5) / length, frequency)) for length in (count, count * factor)
+        )
+        return np.asarray((1 + 2 * coarse @ fine.T) / (count * factor))
+
+
+@dataclass(frozen=True)
+class SliceProfile(Degraded):
+    """A Gaussian profile, of which slices are samples: a slice's own sensitivity, or a detector's blur.
+
+    ``thickness``: its full width at half maximum over the distance of the slices; above 1 slices overlap.
+    """
+
+    of: str
+    by: Factors
+    thickness: float = 1.0
 
     def __post_init__(self) -> None:
-        if not 2 <= self.by <= 16:
-            raise ValueError(f"by is {self.by}: expected 2 to 16")
+        super().__post_init__()
+        if not 0.2 <= self.thickness <= 4:
+            raise ValueError(f"thickness is {self.thickness}: expected .2 to 4 of the distance between slices")
 
-    def apply(self, values: Array, dimensions: int) -> Array:
-        factors = (1 if dimensions == 2 else self.by, self.by, self.by)
-        lengths = [length // factor for length, factor in zip(values.shape, factors, strict=True)]
-        whole = values[tuple(slice(0, n * factor) for n, factor in zip(lengths, factors, strict=True))]
-        split = [number for pair in zip(lengths, factors, strict=True) for number in pair]
-        return np.asarray(whole.reshape(split).mean(axis=(1, 3, 5), dtype=np.float32))
+    def matrix(self, count: int, factor: int) -> NDArray[np.float64]:
+        deviation = self.thickness * factor / math.sqrt(8 * math.log(2))
+        length = count * factor
+        centre, place = ((np.arange(n) + 0.5) * step for n, step in ((count, factor), (length, 1)))
+        # What lies beyond the ends is their mirror image.
+        seen = np.stack([place, -place, 2 * length - place])[:, None]
+        weights = np.exp(-0.5 * ((seen - centre[:, None]) / deviation) ** 2).sum(axis=0)
+        return np.asarray(weights / weights.sum(axis=1, keepdims=True))
 
 
-MadeBy = Mapping[str, Made]
+@dataclass(frozen=True)
+class Mixed(Made):
+    """By one of several ways, drawn anew for every patch; each is measured by itself.
+
+    So a network meets more than one scanner. All are of one role, and by the same factors.
+    """
+
+    ways: tuple[Degraded, ...]
+
+    def __post_init__(self) -> None:
+        if len({(way.of, way.by) for way in self.ways}) != 1:
+            raise ValueError("ways: expected one or more, all of the same role and by the same factors")
+
+    @property
+    def degraded(self) -> tuple[Degraded, ...]:
+        return self.ways

@@ -12,7 +12,6 @@ from torch.nn.functional import affine_grid, grid_sample, interpolate
 
 from MedGANLogic.chance import Chance
 from MedGANLogic.cohort import Case, CohortError, said_of
-from MedGANLogic.degradation import Degraded
 from MedGANLogic.domain import Array, PercentileWindow
 from MedGANLogic.passes import slices_first
 from MedGANLogic.study import Study
@@ -59,7 +58,8 @@ class Augmentation:
 class Pool:
     """The cases of one part of a cohort, as a feed reads them: slices first, with the scale of each volume.
 
-    ``prepared`` holds volumes that were predicted beforehand, in the network's range, by case and name.
+    ``prepared`` holds volumes that were predicted beforehand, in the network's range, by case and name, ``degraded``
+    those that are made of others, in their unit, by case and role: one for every way in which they may be made.
     """
 
     def __init__(self, study: Study, cases: Sequence[Case]) -> None:
@@ -81,6 +81,9 @@ class Pool:
             for case, volumes in zip(cases, self.volumes, strict=True)
         ]
         self.prepared: list[dict[str, NDArray[np.float32]]] = [{} for _ in cases]
+        self.degraded = [
+            {role: self._degraded(case, role) for role, made in study.made.items() if made.degraded} for case in cases
+        ]
         # Where patches are centred: inside the body, where the image is. Flat indices, four bytes each.
         self.centres: list[NDArray[np.uint32]] = [
             np.flatnonzero(slices_first(case.valid & case.body, study.plane)).astype(np.uint32) for case in cases
@@ -88,6 +91,14 @@ class Pool:
         for case, centres in zip(cases, self.centres, strict=True):
             if not centres.size:
                 raise CohortError(f"subject {case.subject} has no voxel in the body where all its volumes agree")
+
+    def _degraded(self, case: Case, role: str) -> list[NDArray[np.float32]]:
+        """Return a role's whole volume as every way makes it; none where the case lacks what it is made of."""
+        source = self.study.source(role)
+        if source not in case.volumes:
+            return []
+        fine = slices_first(case.in_unit(source, case.volumes[source]), self.study.plane)
+        return [way.apply(fine, self.study.dimensions) for way in self.study.made[role].degraded]
 
     def having(self, roles: Iterable[str], lacking: Iterable[str] = ()) -> list[int]:
         """Return the places of the cases that have all of some roles and none of others.
@@ -270,9 +281,15 @@ class _Cut:
         self.axis = int(rng.integers(views))
         seen = [self.axis, *(axis for axis in range(3) if axis != self.axis)]
         self.patch = patch if self.study.dimensions == 3 else (1, *patch)
-        places = zip(seen, self.patch, strict=True)
-        self.start = [_start(int(centre[axis]), size, shape[axis]) for axis, size in places]
-        self.chance = _Chance(rng, augmentation)
+        self.factors = [self.study.factors[axis] for axis in seen]
+        places = zip(seen, self.patch, self.factors, strict=True)
+        # A patch begins where a voxel of the coarser volumes does.
+        self.start = [_start(int(centre[axis]), size, shape[axis]) // by * by for axis, size, by in places]
+        # Where the slice's axes are not alike, turned by a quarter they would be other ones.
+        self.chance = _Chance(rng, augmentation, turn=1 if self.factors[1] == self.factors[2] else 2)
+        # Which of the ways in which roles may be made, alike for all of them.
+        several = max((len(made.degraded) for made in self.study.made.values()), default=0)
+        self.way = int(rng.integers(several)) if several > 1 else 0
 
     def channels(self, roles: Iterable[str]) -> NDArray[np.float32]:
         """Return the patch of some roles as channels; inputs with their neighbouring slices."""
@@ -311,10 +328,15 @@ class _Cut:
         return values
 
     def _values(self, role: str, offset: int) -> Array:
-        case, source, made = self.pool.cases[self.index], self.study.source(role), self.study.made.get(role)
-        outside = case.stored(source, self.study.domains[source].background)
-        values = case.in_unit(source, self._window(self.pool.volumes[self.index][source], offset, outside))
-        return made.apply(values, self.study.dimensions) if isinstance(made, Degraded) else values
+        case, source = self.pool.cases[self.index], self.study.source(role)
+        background = self.study.domains[source].background
+        if ways := self.pool.degraded[self.index].get(role):
+            seen = np.moveaxis(ways[self.way % len(ways)], self.axis, 0)
+            start, size = ([n // by for n, by in zip(of, self.factors, strict=True)] for of in (self.start, self.patch))
+            return self.chance.placed(_window(seen, start, size, offset, background))
+        return case.in_unit(
+            source, self._window(self.pool.volumes[self.index][source], offset, case.stored(source, background))
+        )
 
     def weight(self) -> NDArray[np.float32]:
         """Return how much each voxel counts, as one channel."""
@@ -346,14 +368,14 @@ def _between(rng: np.random.Generator, limits: tuple[float, float]) -> np.float3
 
 
 class _Chance:
-    """One draw of an augmentation, the same for all volumes of a patch."""
+    """One draw of an augmentation, the same for all volumes of a patch; ``turn``: quarters that a turn is made of."""
 
-    def __init__(self, rng: np.random.Generator, augmentation: Augmentation) -> None:
+    def __init__(self, rng: np.random.Generator, augmentation: Augmentation, turn: int = 1) -> None:
         mirrors = rng.random(3) < 0.5
         self.mirrored = [axis for axis in range(3) if augmentation.mirror and mirrors[axis]]
         # In 2D a patch is one slice thick: mirroring along the slice axis is a matter of its neighbours' order.
         self.stack_turned = 0 in self.mirrored
-        self.turns = int(rng.integers(4)) if augmentation.quarter_turns else 0
+        self.turns = turn * int(rng.integers(4)) if augmentation.quarter_turns else 0
         self.is_bent = bool(rng.random() < augmentation.bent)
         self.angle = float(rng.uniform(-np.pi / 4, np.pi / 4))
         self.stretches = np.exp(rng.uniform(-augmentation.stretch, augmentation.stretch, 2)).tolist()

@@ -14,6 +14,24 @@ PLANES: Mapping[str, int] = {"sagittal": 0, "coronal": 1, "axial": 2}
 
 Volume = NDArray[np.float32]
 
+#: How many voxels stand for one: along every axis that a network sees, or through the slices, down and across them.
+Factors = int | tuple[int, int, int]
+
+
+def along_axes(factors: Factors, dimensions: int) -> tuple[int, int, int]:
+    """Return factors through the slices, down and across them; with 2 dimensions none is meant through them.
+
+    Raises ValueError for one below 1 or above 16, and for one through the slices where a network sees slices alone.
+    """
+    whole = (1 if dimensions == 2 else factors, factors, factors) if isinstance(factors, int) else factors
+    if not all(1 <= factor <= 16 for factor in whole):
+        raise ValueError(f"{list(whole)} times finer: expected 1 to 16 along each axis")
+    if dimensions == 2 and whole[0] != 1:
+        raise ValueError(
+            f"{whole[0]} times more slices: a network of 2 dimensions makes none (choose 3, or another plane)"
+        )
+    return whole
+
 
 def slices_first(voxels: Array, plane: str) -> Array:
     """View (I, J, K) voxels in R, A, S order with the slice axis of a plane in front."""
@@ -45,9 +63,10 @@ class Pass(Step):
     there are any), the first and last slice standing in for those beyond. A window's size is a multiple of
     ``multiple``. ``margin``: voxels that the network loses on every side (valid convolutions); its windows are shown
     with so much of their surroundings. ``finer``: voxels that it writes for one that it reads, along every axis of
-    its dimensions. ``largest``: the largest edge of a window, for networks whose answer depends on how much they see
-    (instance norm); 0 for any. ``axis``: of the volumes' axes, slices first, the one along which this pass's slices are
-    stacked: 0 for those of the card's plane, 1 and 2 for those of the two other planes.
+    its dimensions, or through the slices, down and across them. ``largest``: the largest edge of a window, for networks
+    whose answer depends on how much they see (instance norm); 0 for any. ``axis``: of the volumes' axes, slices first,
+    the one along which this pass's slices are stacked: 0 for those of the card's plane, 1 and 2 for those of the two
+    other planes.
     """
 
     network: str
@@ -57,7 +76,7 @@ class Pass(Step):
     neighbours: int
     multiple: int
     margin: int = 0
-    finer: int = 1
+    finer: Factors = 1
     largest: int = 0
     axis: int = 0
 
@@ -67,16 +86,21 @@ class Pass(Step):
             ("neighbours", 0, 16),
             ("multiple", 1, 1024),
             ("margin", 0, 256),
-            ("finer", 1, 16),
             ("largest", self.multiple if self.largest else 0, 4096),
             ("axis", 0, 2),
         ):
             if not low <= getattr(self, name) <= high:
                 raise ValueError(f"{name} is {getattr(self, name)}: expected {low} to {high}")
+        along_axes(self.finer, self.dimensions)
 
     @property
     def networks(self) -> tuple[str, ...]:
         return (self.network,)
+
+    @property
+    def times(self) -> tuple[int, int, int]:
+        """Voxels that it writes for one that it reads, through the slices, down and across them."""
+        return along_axes(self.finer, self.dimensions)
 
     @property
     def offsets(self) -> tuple[int, ...]:

@@ -1,17 +1,19 @@
 """Small frozen descriptions that a bundle or study holds as plain data, told apart by their class's name. No torch."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, fields
-from types import UnionType
+from contextlib import suppress
+from dataclasses import fields
+from types import NoneType, UnionType
 from typing import Any, Self, get_args, get_origin
 
 
 class Plain:
-    """A frozen dataclass of numbers, texts and tuples of them: its subclasses are the kinds that may be named."""
+    """A frozen dataclass of numbers, texts, others of its kind and tuples of them; its subclasses may be named."""
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data from which ``from_json`` of a common base makes an equal object."""
-        return {"kind": type(self).__name__, **asdict(self)}  # type: ignore[call-overload]
+        own = {field.name: _plain(getattr(self, field.name)) for field in fields(self)}  # type: ignore[arg-type]
+        return {"kind": type(self).__name__, **own}
 
     @classmethod
     def kinds(cls) -> dict[str, type[Self]]:
@@ -39,22 +41,34 @@ class Plain:
             raise ValueError(f"{name}: {error}") from error
 
 
+def _plain(value: Any) -> Any:
+    if isinstance(value, Plain):
+        return value.to_json()
+    if isinstance(value, Mapping):
+        return {name: _plain(one) for name, one in value.items()}
+    return tuple(_plain(one) for one in value) if isinstance(value, tuple) else value
+
+
 def typed(expected: Any, value: Any) -> Any:
     """Return plain data as a value of an annotated type; a whole number is a number.
 
     Raises ValueError where it is of another.
     """
     kind, inner = get_origin(expected), get_args(expected)
-    if expected is Any or (kind is UnionType and value is None):
+    if expected is Any:
         return value
     if kind is UnionType:
-        return typed(inner[0], value)
-    if kind is tuple and isinstance(value, list | tuple):
+        for one in inner:
+            with suppress(ValueError):
+                return typed(one, value)
+    elif kind is tuple and isinstance(value, list | tuple):
         each = inner[:1] * len(value) if inner[-1] is ... else inner
         if len(each) == len(value):
             return tuple(typed(one, item) for one, item in zip(each, value, strict=True))
     elif kind in (dict, Mapping) and isinstance(value, Mapping):
         return {str(name): typed(inner[1], item) for name, item in value.items()}
+    elif isinstance(expected, type) and issubclass(expected, Plain) and isinstance(value, Mapping):
+        return expected.from_json(value)
     elif expected is float and type(value) in (int, float):
         return float(value)
     elif type(value) is expected:
@@ -65,9 +79,9 @@ def typed(expected: Any, value: Any) -> Any:
 def _in_words(expected: Any) -> str:
     kind, inner = get_origin(expected), get_args(expected)
     if kind is None:
-        return {int: "a whole number", float: "a number", str: "a text"}[expected]
+        return {int: "a whole number", float: "a number", str: "a text"}.get(expected, "a table")
     if kind is UnionType:
-        return _in_words(inner[0])
+        return " or ".join(_in_words(one) for one in inner if one is not NoneType)
     if kind is tuple:
         of = _in_words(inner[0]).partition(" ")[2]
         return f"a list of {of}s" if inner[-1] is ... else f"{len(inner)} {of}s"

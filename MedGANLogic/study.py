@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from MedGANLogic.chance import Condition
-from MedGANLogic.degradation import Averaged, Degraded, Made, Predicted
+from MedGANLogic.degradation import Averaged, Made, Predicted
 from MedGANLogic.domain import CT, CT_NEAR_WATER, DOMAINS, MR, PET, UNLIKENESS, Domain, FixedWindow, Label, Labels
 from MedGANLogic.errors import MedGANError
-from MedGANLogic.passes import PLANES, Pass
+from MedGANLogic.passes import PLANES, Factors, Pass, along_axes
 from MedGANLogic.plain import typed
 
 
@@ -114,6 +114,18 @@ class Study:
             raise StudyError(f"spacing_mm is {list(self.spacing_mm)}: expected lengths above 0")
         if self.seed < 0:
             raise StudyError(f"seed is {self.seed}: expected 0 or more")
+        self._refuse_made()
+
+    def _refuse_made(self) -> None:
+        for role, made in self.made.items():
+            if made.degraded and not (role in self.inputs and self.source(role) in self.targets):
+                raise StudyError(f"made.{role} is of {self.source(role)}: expected an input that is made of a target")
+        if len({made.degraded[0].by for made in self.made.values() if made.degraded}) > 1:
+            raise StudyError("made: all inputs must be as much coarser than the targets, by the same factors")
+        try:
+            along_axes(self.finer, self.dimensions)
+        except ValueError as error:
+            raise StudyError(f"made: {error}") from error
 
     @property
     def domains(self) -> dict[str, Domain]:
@@ -133,7 +145,14 @@ class Study:
     def source(self, role: str) -> str:
         """Return the role whose volume a role is made of: mostly itself."""
         made = self.made.get(role)
-        return made.of if isinstance(made, Degraded) else role
+        return made.degraded[0].of if made and made.degraded else role
+
+    @property
+    def by_one_way(self) -> "tuple[Study, ...]":
+        """This study, or where an input is made in several ways, it by each of them."""
+        several = {role: made.degraded for role, made in self.made.items() if len(made.degraded) > 1}
+        ways = [dict(zip(several, made, strict=True)) for made in itertools.product(*several.values())]
+        return tuple(replace(self, made={**self.made, **way}) for way in ways)
 
     @property
     def condition(self) -> Condition:
@@ -149,7 +168,7 @@ class Study:
             return "sample"
         if isinstance(target.window, Labels):
             return "segmentation"
-        if any(isinstance(made, Degraded) for made in self.made.values()):
+        if any(made.degraded for made in self.made.values()):
             return "super-resolution"
         if self.made:
             return "anomaly"
@@ -173,22 +192,34 @@ class Study:
         return next(alike, None)
 
     @property
-    def finer(self) -> int:
-        """How many times finer the targets are than the inputs, along every axis that a network sees."""
-        return next((made.by for made in self.made.values() if isinstance(made, Degraded)), 1)
+    def finer(self) -> Factors:
+        """How many times finer the targets are than the inputs, as the study says it."""
+        return next((made.degraded[0].by for made in self.made.values() if made.degraded), 1)
+
+    @property
+    def factors(self) -> tuple[int, int, int]:
+        """``finer`` through the slices, down and across them."""
+        return along_axes(self.finer, self.dimensions)
 
     @property
     def doublings(self) -> int:
-        """How often a network doubles its grid to write the targets'. Raises StudyError for what no doubling makes."""
-        if self.finer & (self.finer - 1) or self.finer == 1:
-            raise StudyError(f"this system makes 2, 4, 8 or 16 times finer images: the study's are {self.finer} times")
-        return self.finer.bit_length() - 1
+        """How often a network doubles its grid to write the targets'.
+
+        Raises StudyError for what no doubling of all its axes makes.
+        """
+        seen = set(self.factors[3 - self.dimensions :])
+        if len(seen) > 1 or not seen <= {2, 4, 8, 16}:
+            raise StudyError(
+                "this system makes 2, 4, 8 or 16 times finer images, alike along all axes that it sees: here they are "
+                f"{'×'.join(map(str, self.factors))} times"
+            )
+        return seen.pop().bit_length() - 1
 
     @property
     def finer_axes(self) -> tuple[int, int, int]:
         """``finer`` along R, A and S."""
-        through = PLANES[self.plane] if self.dimensions == 2 else None
-        x, y, z = (1 if axis == through else self.finer for axis in range(3))
+        through, *across = self.factors
+        x, y, z = (through if axis == PLANES[self.plane] else across.pop(0) for axis in range(3))
         return x, y, z
 
     @property

@@ -38,14 +38,17 @@ def validate(networks: Networks, recipe: Recipe, study: Study, cases: Sequence[C
     """Score networks in evaluation mode on cases that ``refuse_incomparable`` lets pass.
 
     On those that have what goes in and what should come out, by the user's own prediction: the mean over subjects of
-    the first target's MAE in its unit, or of 1 - Dice over its labels, where the case is valid body. Where there is
-    none, by the sliced Wasserstein distance between what the last phase's game makes and what is real.
+    the first target's MAE in its unit, or of 1 - Dice over its labels, where the case is valid body; of inputs that are
+    made in several ways, by each of them. Where there is none, by the sliced Wasserstein distance between what the last
+    phase's game makes and what is real.
     """
     if paired := _paired(study, cases):
         cases = paired
-        predicted = [predict_case(recipe.passes, networks, study, case) for case in cases]
-        errors = [case_error(case, image, study) for case, image in zip(cases, predicted, strict=True)]
-        return Score(float(np.mean(errors)), measure_of(study, cases), _side_by_side(study, cases[0], predicted[0]))
+        predicted = [
+            (one, case, predict_case(recipe.passes, networks, one, case)) for case in cases for one in study.by_one_way
+        ]
+        errors = [case_error(case, image, one) for one, case, image in predicted]
+        return Score(float(np.mean(errors)), measure_of(study, cases), _side_by_side(*predicted[0]))
     made, real = _played(networks, recipe, study, cases)
     return Score(sliced_wasserstein(made, real), measure_of(study, cases), _sheet(made))
 

@@ -6,7 +6,6 @@ import numpy as np
 from torch import nn
 
 from MedGANLogic.cohort import Case
-from MedGANLogic.degradation import Degraded
 from MedGANLogic.images import Image
 from MedGANLogic.inference.predict import predict
 from MedGANLogic.inference.translate import from_network
@@ -21,7 +20,15 @@ def predict_case(passes: Sequence[Step], networks: Mapping[str, nn.Module], stud
     # What has no unit keeps the brightness of the image that it was made from, as for a user.
     alike = [study.source(name) for name, of in study.inputs.items() if of == domain]
     scale = case.scale(alike[0], domain) if alike else None
+    whole = slices_first(case.valid, study.plane).shape
+    volumes = {name: _filled(volume, whole) for name, volume in volumes.items()}
     return from_network(volumes, role, domain, case.grid, study.plane, case.grid, scale)
+
+
+def _filled(volume: Volume, shape: Sequence[int]) -> Volume:
+    """Repeat the edge where a case ends within a voxel of its coarser volumes."""
+    missing = [(0, max(0, whole - length)) for whole, length in zip(shape, volume.shape, strict=True)]
+    return np.pad(volume, missing, mode="edge") if any(more for _, more in missing) else volume
 
 
 def predicted_volumes(
@@ -35,14 +42,14 @@ def predicted_volumes(
 def case_inputs(study: Study, case: Case) -> dict[str, Volume]:
     """Return the volumes that a study's networks read, by name, in their range, slices first.
 
-    A role that is made of another is made of it here, as the feed does it.
+    A role that is made of another is made of it here, as the feed does it; of several ways by the first.
     """
     volumes: dict[str, Volume] = {}
     for role, domain in study.inputs.items():
         made, source = study.made.get(role), study.source(role)
         values = slices_first(case.in_unit(source, case.volumes[source]), study.plane)
-        if isinstance(made, Degraded):
-            values = made.apply(values, study.dimensions)
+        if made and made.degraded:
+            values = made.degraded[0].apply(values, study.dimensions)
         shown = domain.window.shown(values, case.scale(source, study.domains[source]))
         volumes |= {
             name: np.ascontiguousarray(one) for name, one in zip(domain.window.volumes(role), shown, strict=True)

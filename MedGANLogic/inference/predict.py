@@ -169,11 +169,10 @@ def _run_plan(
     padding = [
         (margin, whole - length + margin) for whole, length, margin in zip(planned.padded, shape, margins, strict=True)
     ]
-    finer = [one.finer if axis or one.dimensions == 3 else 1 for axis in range(3)]
     # What lies beyond the image is dark, as where a patch of training reached beyond it.
     padded = [np.pad(volumes[name], padding, constant_values=-1) for name in one.reads]
-    weights = np.kron(planned.weights(), np.ones(finer, np.float32))
-    written = [length * factor for length, factor in zip(planned.padded, finer, strict=True)]
+    weights = np.kron(planned.weights(), np.ones(one.times, np.float32))
+    written = [length * factor for length, factor in zip(planned.padded, one.times, strict=True)]
     total = np.zeros((len(one.writes), *written), np.float32)
     counted = np.zeros(written, np.float32)
     for first in range(0, len(planned.starts), planned.batch):
@@ -183,13 +182,13 @@ def _run_plan(
         for start, answer in zip(starts, answers, strict=True):
             place = tuple(
                 slice(begin * factor, (begin + length) * factor)
-                for begin, length, factor in zip(start, planned.size, finer, strict=True)
+                for begin, length, factor in zip(start, planned.size, one.times, strict=True)
             )
             total[(slice(None), *place)] += answer.reshape(len(one.writes), *weights.shape) * weights
             counted[place] += weights
         progress(min(first + planned.batch, len(planned.starts)), len(planned.starts))
     total /= counted
-    inside = tuple(slice(0, length * factor) for length, factor in zip(shape, finer, strict=True))
+    inside = tuple(slice(0, length * factor) for length, factor in zip(shape, one.times, strict=True))
     return {name: total[index][inside] for index, name in enumerate(one.writes)}
 
 

@@ -124,7 +124,7 @@ def _grids(card: Card, coarse: Grid, fine: Grid) -> tuple[Grid, Grid]:
 
     A network that magnifies is shown the image as it is; one that does not, on the finer grid.
     """
-    magnifies = any(isinstance(one, Pass) and one.finer > 1 for one in card.passes)
+    magnifies = any(isinstance(one, Pass) and max(one.times) > 1 for one in card.passes)
     seen = coarse if magnifies else fine
     seen = seen.with_spacing(card.spacing_mm) if card.spacing_mm else seen
     return seen, seen.finer(card.finer) if magnifies else seen

@@ -8,7 +8,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from MedGANLogic.degradation import Degraded
 from MedGANLogic.errors import MedGANError
 from MedGANLogic.study import Settings, Study
 
@@ -70,7 +69,7 @@ def described(name: str) -> dict[str, Any]:
     needs = [source.needs for phase in recipe.phases for source in phase.feed.sources]
     needs += [f"a {'class' if study.classes else 'number'} for each"] if study.condition.size else []
     needs += [f"{role}, a guide in training alone" for role in study.guides]
-    degraded = [f"{role} is made of {made.of}" for role, made in study.made.items() if isinstance(made, Degraded)]
+    degraded = [f"{role} is made of {study.source(role)}" for role, made in study.made.items() if made.degraded]
     return {
         "name": name,
         "title": recipe.title,
