@@ -457,6 +457,7 @@ def _curves(options: argparse.Namespace) -> int:
 
 def _measure(options: argparse.Namespace) -> int:
     from MedGANLogic.bundle import Bundle, open_bundle
+    from MedGANLogic.evaluation.protocols import Drawn
     from MedGANLogic.measure import Folds, measure
 
     reporter = Reporter("measuring", options)
@@ -469,7 +470,8 @@ def _measure(options: argparse.Namespace) -> int:
     bundle = opened(options.bundle)
     folds = Folds([opened(path) for path in options.folds] or [bundle], options.strengths)
     aligner = opened(options.align) if options.align else None
-    text = measure(bundle, folds, others, Path(options.cohort), aligner, _command(), reporter)
+    drawn = Drawn(options.lesions)
+    text = measure(bundle, folds, others, Path(options.cohort), aligner, _command(), reporter, drawn)
     reporter.close()
     print(text)
     return 0
@@ -479,8 +481,9 @@ def _evaluate(options: argparse.Namespace) -> int:
     from MedGANLogic.evaluation import compare
     from MedGANLogic.images import read
 
-    mask = read(options.mask, "label") if options.mask else None
-    report = compare(read(options.reference, options.unit), read(options.prediction, options.unit), mask)
+    mask, lesions = (read(file, "label") if file else None for file in (options.mask, options.lesions))
+    reference, prediction = (read(file, options.unit) for file in (options.reference, options.prediction))
+    report = compare(reference, prediction, mask, lesions=lesions)
     print(json.dumps(report.to_json(), indent=2) if options.json else report.to_text())
     return 0
 
@@ -769,12 +772,14 @@ def _parser() -> argparse.ArgumentParser:
         help="further strengths at which the model is measured, where it has one",
     )
     one.add_argument("--align", metavar="BUNDLE", help="second table: the reference registered to this model's answer")
+    one.add_argument("--lesions", metavar="COLUMN", help="of the table: label maps of lesions, whose SUV is measured")
 
     one = verb("evaluate", _evaluate, "measure one image against its reference")
     one.add_argument("--reference", required=True, metavar="FILE")
     one.add_argument("--prediction", required=True, metavar="FILE")
     one.add_argument("--unit", required=True, choices=("HU", "SUV", "label", "none"))
     one.add_argument("--mask", metavar="FILE", help="count only where it is above zero")
+    one.add_argument("--lesions", metavar="FILE", help="a label map of lesions, whose SUV and visibility are measured")
     as_json(one)
 
     one = verb("phantom", _phantom, "make a digital thigh or head, seen by MR, CT and PET, or inserts to measure CT by")

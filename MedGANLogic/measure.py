@@ -19,7 +19,7 @@ from MedGANLogic.cohort import Row, as_it_lies, prepare, read_table
 from MedGANLogic.errors import MedGANError
 from MedGANLogic.evaluation import Report, axial_cuts, translation_panels, write_sheet
 from MedGANLogic.evaluation.metrics import Mask
-from MedGANLogic.evaluation.protocols import Inputs, Predictor, Protocol, protocol_of
+from MedGANLogic.evaluation.protocols import NOTHING_DRAWN, Drawn, Inputs, Predictor, Protocol, protocol_of
 from MedGANLogic.evaluation.readme import THIS, Table, readme
 from MedGANLogic.images import Image, read
 from MedGANLogic.inference.predict import Progress
@@ -115,19 +115,21 @@ def measure(
     aligner: Bundle | None,
     command: str,
     progress: Progress,
+    drawn: Drawn = NOTHING_DRAWN,
 ) -> str:
     """Measure a model and others beside it; write the card into the bundle's folder and return its text.
 
     ``folds`` are the networks whose numbers the card gets: the bundle itself, or its like trained without some
-    subjects each. ``aligner`` makes the second table: the reference registered to its prediction. Raises MedGANError
-    for what has no reference, such as images made of chance, and where no network was trained without a subject.
+    subjects each. ``aligner`` makes the second table: the reference registered to its prediction. ``drawn`` names
+    further columns of the table. Raises MedGANError for what has no reference, such as images made of chance, for a
+    test case that lacks a file, and where no network was trained without a subject.
     """
     study = Study.from_json(bundle.card.training["study"])
     kind = protocol_of(study)
     if kind is None:
         raise MedGANError(f"{bundle.card.name} ({study.task}): no reference says what is right, so nothing is measured")
-    protocol = kind(study)
-    rows = read_table(table, study.measured_columns)
+    protocol = kind(study, drawn)
+    rows = read_table(table, (*study.measured_columns, *drawn.columns))
     if missing := set(folds.subjects) - {row.subject for row in rows}:
         raise MedGANError(f"{table} lacks {', '.join(sorted(missing))}, whom {bundle.card.name} was trained without")
     if not folds.subjects:
@@ -141,6 +143,9 @@ def measure(
         for subject in folds.subjects
     }
     names, tested = _names(rows), [row for row in rows if row.subject in folds.subjects]
+    for row in tested:
+        if lacks := [role for role in (*study.measured_columns, *drawn.columns) if role not in row.files]:
+            raise MedGANError(f"{table}: {names[id(row)]} has no {' and no '.join(lacks)}, and cannot be measured")
     found, baselines = _Found(), _Baselines(protocol, rows)
     for done, row in enumerate(tested, start=1):
         fold = next(tuple(tested_by(one)) for one in folds.bundles if row.subject in tested_by(one))
@@ -159,7 +164,12 @@ class _Baselines:
 
     def __init__(self, protocol: Protocol, rows: Sequence[Row]) -> None:
         self.protocol = protocol
-        self.whole = [row for row in rows if len(row.files) == len(protocol.study.measured_columns)]
+        needed = protocol.study.measured_columns
+        self.whole = [
+            replace(row, files={role: row.files[role] for role in needed})
+            for row in rows
+            if row.files.keys() >= {*needed}
+        ]
         self.known: dict[tuple[str, ...], dict[str, Predictor]] = {}
 
     def without(self, subjects: tuple[str, ...]) -> dict[str, Predictor]:
@@ -195,9 +205,11 @@ def _measure_row(
     predicted = {kind: predict(given) for kind, predict in predictors.items()}
     truth, seen = as_it_lies(reference, first.grid, target)
     mask = protocol.counted(given, truth, seen)
+    column = protocol.drawn.lesions
+    lesions = read(row.files[column], "label").on_grid(first.grid, outside=0, nearest=True) if column else None
     found.pictures[name] = first, predicted[THIS], truth
     for kind, image in predicted.items():
-        found.given.setdefault(kind, {})[name] = protocol.compare(truth, image, mask)
+        found.given.setdefault(kind, {})[name] = protocol.compare(truth, image, mask, lesions)
     for kind, image in {_REFERENCE: truth, **predicted}.items():
         detail = protocol.detail(truth, image, mask)
         if detail is not None:

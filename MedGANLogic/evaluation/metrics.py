@@ -5,6 +5,7 @@ Where a number would mean nothing (an empty label, a volume too small) ``Undefin
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -97,7 +98,7 @@ def structural_similarity(reference: Array, prediction: Array, mask: Mask, low: 
     """
     _refuse_empty(mask)
     _refuse_no_span(span)
-    near = _around(mask, _RADIUS)
+    near = box_around(mask, [_RADIUS] * mask.ndim)
     inside = mask[near]
     similarity, _ = _similarity_maps(
         _from_low(reference[near], inside, low, span), _from_low(prediction[near], inside, low, span)
@@ -197,12 +198,12 @@ def _refuse_no_span(span: float) -> None:
         raise Undefined("the reference has one value in the mask: its range is zero")
 
 
-def _around(mask: Mask, margin: int) -> tuple[slice, ...]:
-    """Return the smallest box that holds the mask and a margin in voxels, cut at the volume's edge."""
+def box_around(mask: Mask, margin: Sequence[int]) -> tuple[slice, ...]:
+    """Return the smallest box that holds a mask and a margin in voxels along each axis, cut at the volume's edge."""
     box = []
-    for axis in range(mask.ndim):
+    for axis, more in enumerate(margin):
         hit = np.flatnonzero(mask.any(axis=tuple(other for other in range(mask.ndim) if other != axis)))
-        box.append(slice(max(0, int(hit[0]) - margin), int(hit[-1]) + 1 + margin))
+        box.append(slice(max(0, int(hit[0]) - more), int(hit[-1]) + 1 + more))
     return tuple(box)
 
 
@@ -265,9 +266,9 @@ def _surface_distances(
     for name, surface in zip(("reference", "prediction"), surfaces, strict=True):
         if not surface.any():
             raise Undefined(f"the label fills the {name}: it has no surface")
-    near = _around(surfaces[0] | surfaces[1], 0)
+    near = box_around(surfaces[0] | surfaces[1], [0] * reference.ndim)
     first, second = (surface[near] for surface in surfaces)
-    return _distance_to(second, spacing_mm)[first], _distance_to(first, spacing_mm)[second]
+    return distance_to(second, spacing_mm)[first], distance_to(first, spacing_mm)[second]
 
 
 def _surface(label: Mask) -> Mask:
@@ -281,7 +282,8 @@ def _surface(label: Mask) -> Mask:
     return label & ~inner
 
 
-def _distance_to(surface: Mask, spacing_mm: tuple[float, float, float]) -> Array:
+def distance_to(surface: Mask, spacing_mm: tuple[float, float, float]) -> Array:
+    """Return the distance in mm from each voxel's centre to the nearest of a surface, or of a region: 0 within."""
     import SimpleITK as sitk
 
     image = sitk.GetImageFromArray(surface.T.astype(np.uint8))  # SimpleITK's arrays are KJI

@@ -4,16 +4,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import ClassVar
 
 import numpy as np
 
 from MedGANLogic.cohort import Case
 from MedGANLogic.domain import Domain, Labels
+from MedGANLogic.errors import MedGANError
 from MedGANLogic.evaluation.baselines import LookUp, Smoother, non_local_means, total_variation
 from MedGANLogic.evaluation.consistency import coarse_part, consistency
 from MedGANLogic.evaluation.metrics import SOFT_TISSUE, Mask, Undefined, fine_detail
-from MedGANLogic.evaluation.report import EDGES, FLAT, METRICS, WHOLE, Report, compare
+from MedGANLogic.evaluation.report import EDGES, FLAT, LESIONS, LESIONS_IN_WORDS, METRICS, WHOLE, Report, compare
 from MedGANLogic.images import Image, Orientation, without_surroundings
 from MedGANLogic.study import Study
 
@@ -25,12 +25,41 @@ Number = tuple[str, str]
 
 
 @dataclass(frozen=True)
+class Drawn:
+    """What people drew, as measuring alone reads it: the columns of a table that hold label maps.
+
+    ``lesions`` are marked for measuring uptake.
+    """
+
+    lesions: str | None = None
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """All of them."""
+        return (self.lesions,) if self.lesions else ()
+
+
+NOTHING_DRAWN = Drawn()
+
+
+@dataclass(frozen=True)
 class Protocol(ABC):
-    """How the models of a study are compared, on the input's grid (or the card's finer one), as a user translates."""
+    """How the models of a study are compared, on the input's grid (or the card's finer one), as a user translates.
+
+    Raises MedGANError for lesions where what is made is no uptake.
+    """
 
     study: Study
-    #: What a reader must know to compare the numbers.
-    words: ClassVar[str]
+    drawn: Drawn = NOTHING_DRAWN
+
+    def __post_init__(self) -> None:
+        if self.drawn.lesions and self.target.unit != "SUV":
+            raise MedGANError(f"lesions are measured in SUV: {self.study.task} is in {self.target.unit!r}")
+
+    @property
+    @abstractmethod
+    def words(self) -> str:
+        """What a reader must know to compare the numbers."""
 
     @property
     @abstractmethod
@@ -50,9 +79,9 @@ class Protocol(ABC):
     def counted(self, given: Inputs, truth: Image, seen: Mask) -> Mask:
         """Return where voxels count, of those that the reference's field of view holds."""
 
-    def compare(self, truth: Image, predicted: Image, mask: Mask) -> Report:
-        """Measure a prediction where voxels count."""
-        return compare(truth, predicted, _as_image(mask, truth))
+    def compare(self, truth: Image, predicted: Image, mask: Mask, lesions: Image | None = None) -> Report:
+        """Measure a prediction where voxels count, and what is drawn of lesions there."""
+        return compare(truth, predicted, _as_image(mask, truth), lesions=lesions)
 
     def remark(self, given: Inputs, truth: Image, predicted: Image, mask: Mask) -> str:  # noqa: ARG002
         """Say of one case what no number says; nothing where there is nothing to say."""
@@ -80,28 +109,40 @@ class Protocol(ABC):
 class Translation(Protocol):
     """One modality's values from another's."""
 
-    words = (
-        "Whole volumes as a user translates them, on the input's grid; the reference is resampled to it (linear). "
-        "A voxel counts inside the bodies that both images show (MR above 5 % of its 99th percentile, CT above "
-        "-300 HU, tables removed, holes filled) and inside the reference's field of view. Mean ± SD over cases."
-    )
+    @property
+    def words(self) -> str:
+        said = (
+            "Whole volumes as a user translates them, on the input's grid; the reference is resampled to it (linear). "
+            "A voxel counts inside the bodies that both images show (MR above 5 % of its 99th percentile, CT above "
+            "-300 HU, PET above 0.1 SUV, tables removed, holes filled) and inside the reference's field of view. "
+            "Mean ± SD over cases."
+        )
+        return " ".join((said, *LESIONS_IN_WORDS)) if self.drawn.lesions else said
 
     @property
     def shown(self) -> tuple[Number, ...]:
         whole = tuple((metric, WHOLE) for metric in ("MAE", "bias", "PSNR", "SSIM"))
         tissues = ("fat", "soft tissue", "bone") if self.target.unit == "HU" else ()
-        return whole + tuple((metric, tissue) for tissue in tissues for metric in ("MAE", "bias"))
+        return whole + tuple((metric, tissue) for tissue in tissues for metric in ("MAE", "bias")) + self._of_lesions
 
     @property
     def listed(self) -> tuple[Number, ...]:
-        return (("MAE", WHOLE),)
+        return (("MAE", WHOLE), *self._of_lesions)
+
+    @property
+    def _of_lesions(self) -> tuple[Number, ...]:
+        metrics = ("SUVmean error", "SUVmax error", "SUVpeak error", "AUC") if self.drawn.lesions else ()
+        return tuple((metric, LESIONS) for metric in metrics)
 
     def baselines(self, trained: Sequence[Case]) -> dict[str, Predictor]:
         role = next(iter(self.study.inputs))
-        fitted = {
-            "intensity look-up": LookUp.fit(self.study, trained),
-            "constant": LookUp.fit(self.study, trained, steps=1),
-        }
+        constant = partial(LookUp.fit, self.study, trained, steps=1)
+        fitted = {"intensity look-up": LookUp.fit(self.study, trained)}
+        if self.target.unit == "SUV":
+            # Uptake is skewed: the median of a body is well below its mean, and the harder to beat by MAE.
+            fitted |= {"mean SUV": constant(middle=np.mean), "median SUV": constant()}
+        else:
+            fitted |= {"constant": constant()}
         return {name: partial(_of_first, role, look_up.predict) for name, look_up in fitted.items()}
 
     def counted(self, given: Inputs, truth: Image, seen: Mask) -> Mask:
@@ -145,9 +186,9 @@ class Restoration(Protocol):
     def counted(self, given: Inputs, truth: Image, seen: Mask) -> Mask:  # noqa: ARG002
         return np.asarray(seen & _body(truth, self.target))
 
-    def compare(self, truth: Image, predicted: Image, mask: Mask) -> Report:
+    def compare(self, truth: Image, predicted: Image, mask: Mask, lesions: Image | None = None) -> Report:
         tissues = coarse_part(truth, mask) if truth.unit == "HU" else None
-        return compare(truth, predicted, _as_image(mask, truth), tissues)
+        return compare(truth, predicted, _as_image(mask, truth), tissues, lesions)
 
     def remark(self, given: Inputs, truth: Image, predicted: Image, mask: Mask) -> str:
         """Say whether what was taken away looks like the noise that was added."""

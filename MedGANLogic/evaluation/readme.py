@@ -13,6 +13,9 @@ from MedGANLogic.evaluation.report import FORMATS, Report, Summary, model_table,
 #: What the model itself is called in every table.
 THIS = "this model"
 
+#: What stands in a table where there is no number.
+_NONE = "–"
+
 
 @dataclass(frozen=True)
 class Table:
@@ -115,21 +118,26 @@ def _folds(folds: Sequence[str]) -> list[str]:
 
 
 def _by_case(table: Table, number: Number) -> list[str]:
-    """Return a Markdown table of one number: a row per case, a column per predictor."""
+    """Return a Markdown table of one number: a row per case, a column per predictor, and the reference's own if any."""
     metric, region = number
-    names = list(table.reports)
+    reports = dict(table.reports)
+    true = (f"{metric.removesuffix(' error')} of reference", region)
+    cells = {
+        case: [_cell(report, true), *(_cell(of[case], number) for of in reports.values())]
+        for case, report in reports[THIS].items()
+    }
+    names = ["reference", *reports]
+    if all(first == _NONE for first, *_ in cells.values()):
+        names, cells = names[1:], {case: row[1:] for case, row in cells.items()}
     lines = [f"{metric} ({region}) of every case:", "", "| |" + "|".join(names) + "|", "|---|" + "---:|" * len(names)]
-    for case in table.reports[THIS]:
-        cells = [_cell(table.reports[name][case], number) for name in names]
-        lines.append(f"|{case}|" + "|".join(cells) + "|")
-    return lines
+    return lines + [f"|{case}|" + "|".join(row) + "|" for case, row in cells.items()]
 
 
 def _cell(report: Report, number: Number) -> str:
     for row in report.rows:
         if (row.metric, row.region) == number and row.value is not None:
             return f"{row.value:{FORMATS[row.unit]}}"
-    return "–"
+    return _NONE
 
 
 def _ranges(limits: Sequence[Sequence[float]]) -> str:

@@ -14,6 +14,15 @@ import numpy as np
 from MedGANLogic.domain import MR, PET, Array
 from MedGANLogic.evaluation import metrics
 from MedGANLogic.evaluation.body import BODY_ABOVE_HU, body_mask
+from MedGANLogic.evaluation.lesions import (
+    SURROUNDINGS_MM,
+    area_under_curve,
+    contrast,
+    highest_uptake,
+    mean_uptake,
+    peak_uptake,
+    surroundings,
+)
 from MedGANLogic.evaluation.metrics import Mask, Undefined
 from MedGANLogic.evaluation.noise import flat_patches, noise_power, noise_power_distance
 from MedGANLogic.evaluation.resolution import RISE_HU, edge_width, strong_edges
@@ -33,7 +42,8 @@ WINDOWS_HU: Mapping[str, tuple[float, float]] = {
 WHOLE = "mask"
 FLAT = "flat soft tissue"
 EDGES = "edges"
-
+#: … and of what a map of lesions marks, all of them together.
+LESIONS = "lesions"
 
 #: Every metric that a report may hold, in a table's order, with a number that grows as its value gets worse.
 METRICS: Mapping[str, Callable[[float], float]] = {
@@ -43,6 +53,16 @@ METRICS: Mapping[str, Callable[[float], float]] = {
     "PSNR": operator.neg,
     "SSIM": operator.neg,
     "MS-SSIM": operator.neg,
+    "SUVmean error": abs,
+    "SUVmean of reference": operator.pos,
+    "SUVmax error": abs,
+    "SUVmax of reference": operator.pos,
+    "SUVpeak error": abs,
+    "SUVpeak of reference": operator.pos,
+    "AUC": operator.neg,
+    "AUC of reference": operator.neg,
+    "contrast": operator.neg,
+    "contrast of reference": operator.neg,
     "Dice": operator.neg,
     "HD95": operator.pos,
     "ASSD": operator.pos,
@@ -65,6 +85,15 @@ FORMATS: Mapping[str, str] = {
     "1/mm": ".3f",
     "": ".3f",
 }
+
+
+#: How lesions' numbers came about.
+LESIONS_IN_WORDS = (
+    "Lesions: all that their map marks in the mask, together. SUVpeak is the highest mean over a sphere of 1 cm³ with "
+    "its centre in them; errors are prediction minus reference.",
+    f"AUC: how often a lesion's voxel is higher than one of the surroundings, {SURROUNDINGS_MM[0]:g} to "
+    f"{SURROUNDINGS_MM[1]:g} mm from the edge: 1 seen whole, 0.5 not to be seen. Contrast: the ratio of their means.",
+)
 
 
 @dataclass(frozen=True)
@@ -182,7 +211,13 @@ class Summary:
         return "\n".join([f"Mask   {self.mask}", "", *_table(header, cells, "llrlrrl"), "", *missing])
 
 
-def compare(reference: Image, prediction: Image, mask: Image | None = None, tissues_hu: Array | None = None) -> Report:
+def compare(
+    reference: Image,
+    prediction: Image,
+    mask: Image | None = None,
+    tissues_hu: Array | None = None,
+    lesions: Image | None = None,
+) -> Report:
     """Measure a prediction against its reference, both (1, I, J, K) on one grid and in one unit.
 
     By the unit: HU gives error metrics, PSNR and SSIM over -1024 … 3071 HU and in two windows, errors per tissue class,
@@ -190,11 +225,16 @@ def compare(reference: Image, prediction: Image, mask: Image | None = None, tiss
     without unit give the errors, PSNR and SSIM over the reference's own range in the mask; labels give Dice, HD95 and
     ASSD per label. ``mask`` is an image whose voxels above zero count; without one, HU uses the reference's body, SUV
     and images without unit what exceeds their domain's background, and labels the whole volume. ``tissues_hu``
-    (I, J, K) tells tissues apart where the reference is too noisy to (``coarse_part``). Raises ImageError for
-    different grids or units, several channels, values that are not finite and an empty mask.
+    (I, J, K) tells tissues apart where the reference is too noisy to (``coarse_part``). ``lesions`` is a label map:
+    for SUV, what it marks is measured as well, within the mask. Raises ImageError for different grids or units, several
+    channels, values that are not finite, an empty mask, and lesions in another unit than SUV.
     """
     _refuse_unlike(reference, prediction)
     inside, mask_in_words = _mask(reference, mask)
+    if lesions is not None:
+        if reference.unit != "SUV":
+            raise ImageError(f"lesions are measured in SUV: the reference is in {reference.unit!r}")
+        marked = _marked(reference, lesions, "map of lesions")
     if not inside.any():
         raise ImageError(f"the mask is empty ({mask_in_words}): give one with at least one voxel above zero")
     if reference.unit == "label":
@@ -216,11 +256,16 @@ def compare(reference: Image, prediction: Image, mask: Image | None = None, tiss
         low, high = float(true[inside].min()), float(true[inside].max())
         rows = _error_rows(true, predicted, inside, (low, high), "SUV" if reference.unit == "SUV" else "a.u.")
         origin = "the reference's own in the mask"
+    of_lesions: tuple[str, ...] = ()
+    if lesions is not None:
+        rows += _lesion_rows(true, predicted, marked & inside, inside, reference.grid.spacing_mm)
+        of_lesions = LESIONS_IN_WORDS
     notes = (
         "bias is prediction minus reference.",
         f"PSNR and SSIM: range {low:.4g} … {high:.4g}, {origin}; nothing is clipped.",
         "SSIM: 3-D Gaussian window of 11 voxels, mean over the mask, both images set to the range's low end outside.",
         *of_ct,
+        *of_lesions,
     )
     return Report(reference.unit, mask_in_words, notes, rows)
 
@@ -287,10 +332,7 @@ def _mask(reference: Image, given: Image | None) -> tuple[Mask, str]:
     """Return the mask and how it was made, in words that are the same for every subject."""
     values = reference.voxels[0]
     if given is not None:
-        if given.voxels.shape[0] != 1:
-            raise ImageError(f"the mask has {given.voxels.shape[0]} channels: give one")
-        _refuse_other_grid(reference.grid, given.grid, "mask")
-        return np.asarray(given.voxels[0] > 0), "given"
+        return _marked(reference, given, "mask"), "given"
     if reference.unit == "HU":
         return body_mask(reference), f"body of the reference: above {BODY_ABOVE_HU:g} HU, without table, holes filled"
     if reference.unit == "label":
@@ -298,6 +340,14 @@ def _mask(reference: Image, given: Image | None) -> tuple[Mask, str]:
     if reference.unit == "SUV":
         return PET.window.body(values), "reference without background: above 0.1 SUV"
     return MR.window.body(values), "reference without background: above 5 % of the 99th percentile of values over 0"
+
+
+def _marked(reference: Image, given: Image, name: str) -> Mask:
+    """Return where a label map on the reference's grid is above zero."""
+    if given.voxels.shape[0] != 1:
+        raise ImageError(f"the {name} has {given.voxels.shape[0]} channels: give one")
+    _refuse_other_grid(reference.grid, given.grid, name)
+    return np.asarray(given.voxels[0] > 0)
 
 
 def _row(metric: str, region: str, unit: str, voxels: Mask, measure: Callable[[], float]) -> Row:
@@ -393,6 +443,38 @@ def _edge_rows(true: Array, predicted: Array, inside: Mask, spacing_mm: tuple[fl
         row("edge width", measure=partial(edge_width, predicted, edges)),
         row("edge width of reference", measure=partial(edge_width, true, edges)),
     )
+
+
+def _lesion_rows(
+    true: Array, predicted: Array, lesion: Mask, inside: Mask, spacing_mm: tuple[float, float, float]
+) -> tuple[Row, ...]:
+    """Return how far off a lesion's uptake is, and how clearly it stands out in both images."""
+    row = partial(_counted_row, region=LESIONS, count=int(np.count_nonzero(lesion)))
+    uptakes: Mapping[str, Callable[[Array], float]] = {
+        "SUVmean": partial(mean_uptake, lesion=lesion),
+        "SUVmax": partial(highest_uptake, lesion=lesion),
+        "SUVpeak": partial(peak_uptake, lesion=lesion, spacing_mm=spacing_mm),
+    }
+    rows = []
+    for name, uptake in uptakes.items():
+        rows += [
+            row(f"{name} error", "SUV", partial(_difference, uptake, true, predicted)),
+            row(f"{name} of reference", "SUV", partial(uptake, true)),
+        ]
+    try:
+        shell = surroundings(lesion, inside, spacing_mm)
+    except Undefined as undefined:
+        return (*rows, Row("AUC", LESIONS, None, "", 0, reason=str(undefined)))
+    for name, seen in (("AUC", area_under_curve), ("contrast", contrast)):
+        rows += [
+            row(name, "", partial(seen, predicted, lesion, shell)),
+            row(f"{name} of reference", "", partial(seen, true, lesion, shell)),
+        ]
+    return tuple(rows)
+
+
+def _difference(of: Callable[[Array], float], true: Array, predicted: Array) -> float:
+    return of(predicted) - of(true)
 
 
 def _ct_in_words(part: str) -> tuple[str, ...]:

@@ -417,6 +417,22 @@ def test_evaluate_measures_labels(out, medgan):
     assert rows["Dice", "label 3"] == pytest.approx(0.5)
 
 
+def test_evaluate_measures_lesions(out, medgan):
+    pet = np.ones((1, 30, 30, 10), np.float32)
+    lesion = np.zeros(pet.shape, np.uint8)
+    lesion[:, 12:18, 12:18, 3:7] = 1
+    for name, voxels, unit in (
+        ("pet", pet + 7 * lesion, "SUV"),
+        ("made", pet + lesion, "SUV"),
+        ("gtv", lesion, "label"),
+    ):
+        write(Image(voxels, np.diag([2.0, 2, 2, 1]), unit), out / f"{name}.nii.gz")
+    files = ("--reference", out / "pet.nii.gz", "--prediction", out / "made.nii.gz", "--lesions", out / "gtv.nii.gz")
+    code, text, _ = medgan("evaluate", "--unit", "SUV", "--json", *files)
+    values = {row["metric"]: row["value"] for row in json.loads(text)["rows"] if row["region"] == "lesions"}
+    assert (code, values["SUVmax error"], values["SUVmax of reference"], values["AUC"]) == (0, -6, 8, 1)
+
+
 def test_evaluate_refuses_another_grid_in_one_sentence(ct, out, medgan):
     write(ct, out / "reference.nii.gz")
     write(replace(ct, voxels=ct.voxels[:, 1:]), out / "prediction.nii.gz")

@@ -14,11 +14,11 @@ from bundled import bundled
 from MedGANLogic import recipes
 from MedGANLogic.bundle import open_bundle, save
 from MedGANLogic.catalogue import read
-from MedGANLogic.domain import CT, MR
+from MedGANLogic.domain import CT, MR, PET
 from MedGANLogic.errors import MedGANError
 from MedGANLogic.evaluation.baselines import Smoother, non_local_means, total_variation
 from MedGANLogic.evaluation.metrics import SOFT_TISSUE
-from MedGANLogic.evaluation.protocols import Restoration, Segmentation, Translation, protocol_of
+from MedGANLogic.evaluation.protocols import NOTHING_DRAWN, Drawn, Restoration, Segmentation, Translation, protocol_of
 from MedGANLogic.images import Image, ImageError, write
 from MedGANLogic.inference.predict import silent
 from MedGANLogic.measure import Folds, measure
@@ -26,6 +26,7 @@ from MedGANLogic.recipe import build
 from MedGANLogic.study import ANOMALY, DENOISING, GENERATION, SEGMENTATION, SUPER_RESOLUTION, TRANSLATION
 
 SUBJECTS = ("S0", "S1", "S3")
+TO_PET = replace(TRANSLATION, targets={"pet": PET})
 TWO_INPUTS = replace(TRANSLATION, inputs={"mr": MR, "ct": CT}, targets={"later": CT})
 
 
@@ -77,8 +78,8 @@ def without(tmp_path):
     return make
 
 
-def measured(bundle, folds, table, /, **others):
-    text = measure(bundle, Folds(folds), others, table, None, "by hand", silent)
+def measured(bundle, folds, table, /, drawn=NOTHING_DRAWN, **others):
+    text = measure(bundle, Folds(folds), others, table, None, "by hand", silent, drawn)
     return read(bundle.model.folder).card.measured, text
 
 
@@ -209,3 +210,61 @@ def test_structure_that_was_added_is_remarked_and_the_truth_is_not(toy_study):
     protocol, mask = Restoration(DENOISING), np.ones(shape, bool)
     assert protocol.remark(given, truth, truth, mask) == "within noise"
     assert protocol.remark(given, truth, replace(truth, voxels=invented), mask).startswith("not within noise")
+
+
+@pytest.fixture
+def table_with(table, tmp_path, toy_case):
+    """Return a maker of a study's table with a further column: label maps that a function draws of a toy case."""
+
+    def make(study, column, draw, without=()):
+        path = table(study)
+        with path.open(newline="", encoding="utf-8") as stream:
+            header, *rows = csv.reader(stream)
+        for row in rows:
+            case = toy_case(row[0], "test", int(row[0][1:]))
+            drawn = Image(draw(case)[None].astype(np.uint8), case.affine, "label")
+            write(drawn, tmp_path / f"{row[0]}-{column}.nii")
+            row.append("" if row[0] in without else f"{row[0]}-{column}.nii")
+        with path.open("w", newline="", encoding="utf-8") as stream:
+            csv.writer(stream).writerows([[*header, column], *rows])
+        return path
+
+    return make
+
+
+def _bright(case):
+    """Where a toy PET is higher than 4 SUV, in the middle of the thigh."""
+    lesion = case.volumes["mr"] >= 250 + 15 * 5
+    lesion[:, :, [0, -1]] = False
+    return lesion
+
+
+def test_a_models_lesions_are_measured_beside_mean_and_median_and_listed_by_case(without, toy_study, table_with):
+    study = toy_study(2, 0, example=TO_PET)
+    bundle = without("l1", study, ["S0", "S1"])
+    path = table_with(study, "gtv", _bright, without=["S3"])
+    found, text = measured(bundle, [bundle], path, drawn=Drawn("gtv"))
+    (of,) = found["tables"]
+    assert list(of["by_case"]) == ["this model", "intensity look-up", "mean SUV", "median SUV"]
+    mean, median = (
+        [cells["MAE, mask"] for cells in of["by_case"][f"{name} SUV"].values()] for name in ("mean", "median")
+    )
+    assert mean != median
+    for name in ("mean SUV", "median SUV"):
+        assert [cells["AUC, lesions"] for cells in of["by_case"][name].values()] == [0.5, 0.5]
+    # The toy PET is a staircase of the MR: what is bright enough is exactly what the look-up finds higher.
+    assert min(cells["AUC, lesions"] for cells in of["by_case"]["intensity look-up"].values()) > 0.95
+    errors = of["by_case"]["mean SUV"]
+    assert all(cells["SUVmax error, lesions"] < cells["SUVmean error, lesions"] < 0 for cells in errors.values())
+    assert "|S0|" in text.split("SUVmax error (lesions) of every case")[1]
+    assert "| |reference|this model|" in text.split("SUVmax error (lesions) of every case")[1]
+    assert "5 to 20 mm from the edge" in text
+
+
+def test_lesions_are_not_asked_for_where_no_uptake_is_made_nor_left_out_of_a_test_case(without, toy_study, table_with):
+    study = toy_study(2, 0, example=TO_PET)
+    bundle = without("l1", study, ["S0"])
+    with pytest.raises(MedGANError, match="S0 has no gtv"):
+        measured(bundle, [bundle], table_with(study, "gtv", _bright, without=["S0"]), drawn=Drawn("gtv"))
+    with pytest.raises(MedGANError, match="lesions are measured in SUV: mr-to-ct is in 'HU'"):
+        Translation(TRANSLATION, Drawn("gtv"))
