@@ -2,13 +2,8 @@
 # Simulate, train and measure the shipped denoiser of CT, from the scans to the card.
 # Usage, from the top level: Resources/Studies/denoise-ct.sh FOLDER_OF_MEDGAN [RUNS]. Run it again after a break:
 # it goes on.
-set -euo pipefail
-medgan="$1/medgan"
-runs="${2:-runs/denoise-ct}"
-study=Resources/Studies/denoise-ct
+. "$(dirname "$0")/steps.sh" denoise-ct "$@"
 scans=../shared/data
-# One thread per run: two runs side by side then share two cores without waiting for each other.
-export OMP_NUM_THREADS=1
 mkdir -p "$runs/low"
 
 simulate() { # SCAN NAME DOSE KERNEL ARGUMENTS…
@@ -36,12 +31,10 @@ for dose in 0.05 0.10 0.25 0.50; do
     for scan in "${noisy[@]}"; do simulate "$scan" test "$dose" scan --seed 2 --geometry parallel --modulation; done
 done
 
-train() { # RUN TESTED ARGUMENTS…: begin, go on, or leave alone what is done
-    local run="$runs/$1" tested
+without() { # RUN TESTED ARGUMENTS…: train without some patients, with none for validation
+    local tested
     read -ra tested <<<"--test $2"
-    if [ ! -e "$run/bundle/manifest.json" ]; then
-        "$medgan" train --cohort "$runs/cohort.zip" --out "$run" "${tested[@]}" "${@:3}" $([ -e "$run/run.json" ] && echo --resume)
-    fi
+    train "$1" cohort.zip "${tested[@]}" "${@:3}"
 }
 
 plain_study() { # CHANGES: pairs of low and full dose, and nothing else
@@ -49,17 +42,17 @@ plain_study() { # CHANGES: pairs of low and full dose, and nothing else
 }
 
 ours() { # FOLD TESTED: learn from plain pairs, then from recorrupted ones
-    train "plain-$1" "$2" --recipe residual-unet --study "$runs/plain.toml"
-    train "accurate-$1" "$2" --recipe residual-unet --study "$study.toml" --from "$runs/plain-$1/bundle" --steps 5000
+    without "plain-$1" "$2" --recipe residual-unet --study "$runs/plain.toml"
+    without "accurate-$1" "$2" --recipe residual-unet --study "$study.toml" --from "$runs/plain-$1/bundle" --steps 5000
 }
 
 adversary() { # FOLD TESTED: from plain pairs on against a judge of grain
-    train "natural-$1" "$2" --recipe residual-unet-gan --study "$runs/plain.toml" --from "$runs/plain-$1/bundle"
+    without "natural-$1" "$2" --recipe residual-unet-gan --study "$runs/plain.toml" --from "$runs/plain-$1/bundle"
 }
 
 published() { # SYSTEM CHANGES: what others published, as far as a short run on one core goes, without the first fold
     plain_study "$2" >"$runs/$1.toml"
-    train "$1" "$first" --recipe "$1" --study "$runs/$1.toml"
+    without "$1" "$first" --recipe "$1" --study "$runs/$1.toml"
 }
 
 folds() { # KIND
@@ -67,7 +60,7 @@ folds() { # KIND
 }
 
 plain_study "" >"$runs/plain.toml"
-[ -e "$runs/cohort.zip" ] || "$medgan" cohort pack --study "$study.toml" --cohort "$study.csv" --out "$runs/cohort.zip"
+pack "$runs/cohort.zip"
 first="LIDC-IDRI-0314 Lung_Dx-A0001" second="RIDER-0117 Lung_Dx-A0002" third="LungFCP-01-0001 dcm_qa_ct-GE"
 {
     ours a "$first"
@@ -93,7 +86,4 @@ done
 # shellcheck disable=SC2046
 "$medgan" measure "$runs/accurate-all/bundle" --folds $(folds accurate) --cohort "$study-test.csv" --strengths 0.9 0.5 \
     --compare adversary $(folds natural)
-rm -rf Resources/Bundles/denoise-ct
-cp -r "$runs/accurate-all/bundle" Resources/Bundles/denoise-ct
-echo "Put this SHA-256 into SHIPPED in MedGANLogic/catalogue.py:"
-sha256sum Resources/Bundles/denoise-ct/manifest.json
+ship accurate-all
