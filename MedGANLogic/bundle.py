@@ -39,7 +39,7 @@ from MedGANLogic.parts.discriminators.dcgan import DCGANDiscriminator
 from MedGANLogic.parts.generators.dcgan import DCGANGenerator
 from MedGANLogic.parts.generators.denoising_cnn import PlainCNN, ValidResidualCNN
 from MedGANLogic.parts.generators.dual_resolution import DualResolutionCNN
-from MedGANLogic.parts.generators.fcn import FCN4s, MultiLevelFCN
+from MedGANLogic.parts.generators.fcn import FCN4s, MultiLevelFCN, ResidualFCN
 from MedGANLogic.parts.generators.multilevel_dense import MultiLevelDenseNet
 from MedGANLogic.parts.generators.norm_free_unet import ResidualUNet
 from MedGANLogic.parts.generators.plain_unet import FineUNet, PlainUNet
@@ -75,6 +75,7 @@ NETWORKS: Mapping[str, type[Network]] = {
         PlainUNet,
         ProgressiveGenerator,
         ResidualEncoderDecoder,
+        ResidualFCN,
         ResidualTranslator,
         ResidualUNet,
         SummedUNet,

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from MedGANLogic.parts.discriminators.domain import DomainClassifier
-from MedGANLogic.parts.discriminators.evaluation import EvaluationNetwork
+from MedGANLogic.parts.discriminators.evaluation import EvaluationNetwork, ResidualCritic
 from MedGANLogic.parts.discriminators.feature_critic import FeatureCritic
 from MedGANLogic.parts.discriminators.image import (
     CubeDiscriminator,
@@ -16,10 +16,11 @@ from MedGANLogic.parts.discriminators.image import (
     PooledImageDiscriminator,
 )
 from MedGANLogic.parts.discriminators.patch import NormFreePatchDiscriminator
+from MedGANLogic.parts.features.residual_path import ResidualPath
 from MedGANLogic.parts.features.small import SmallFeatures
 from MedGANLogic.parts.generators.denoising_cnn import PlainCNN, ValidResidualCNN
 from MedGANLogic.parts.generators.dual_resolution import DualResolutionCNN
-from MedGANLogic.parts.generators.fcn import FCN4s, MultiLevelFCN
+from MedGANLogic.parts.generators.fcn import FCN4s, MultiLevelFCN, ResidualFCN
 from MedGANLogic.parts.generators.norm_free_unet import NormFreeUNet, ResidualUNet
 from MedGANLogic.parts.generators.red_cnn import ResidualEncoderDecoder
 from MedGANLogic.parts.generators.residual import ResidualTranslator
@@ -39,10 +40,12 @@ TOYS = {
     "valid": (ValidCNN, (2, 3, 4), 20, (3, 4)),
     "fcn": (FCN4s, (2, 3, 4, 3), 16, (3, 16)),
     "multi-level fcn": (MultiLevelFCN, (2, 3, 4, 3), 16, (3, 16)),
+    "residual fcn": (ResidualFCN, (2, 3, 4, 2), 16, (3, 16)),
     "dual resolution": (DualResolutionCNN, (2, 3, 6), 16, (3, 16)),
     "image": (ImageDiscriminator, (2, 4, 20), 20, (1, 0)),
     "pooled image": (PooledImageDiscriminator, (2, 4, 16), 16, (1, 0)),
     "evaluation": (EvaluationNetwork, (2, 4, 3, 16), 16, (1, 0)),
+    "residual critic": (ResidualCritic, (2, 4, 2), 16, (1, 0)),
     "domain": (DomainClassifier, (2, 4), 16, (1, 16)),
     "small features": (SmallFeatures, (2, 4, 3), 16, (16, 4)),
     "norm-free unet": (NormFreeUNet, (2, 3, 4, 3), 16, (3, 16)),
@@ -370,6 +373,38 @@ def test_every_level_that_is_scored_reaches_the_output(network, scored):
         nn.init.constant_(score.bias, 1.0)
         # Away from the border, an enlarged constant is that constant.
         assert (built(image) - before)[..., 15, 15].item() == pytest.approx(1, abs=1e-5)
+
+
+def test_scan_has_few_maps_and_enlarges_them_sixteenfold():
+    built = on_meta(ResidualFCN, 2, 1, 4, 8, 4)
+    found = [
+        (module.out_channels, module.kernel_size[0])
+        for module in built.modules()
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d)
+    ]
+    blocks = [(8, 7), (8, 3), (16, 3), (32, 3), (64, 3), (64, 1), (64, 3), (64, 1), (64, 3), (64, 1)]
+    assert found == [block for block in blocks for _ in range(2)] + [(4, 1), (4, 32)]
+    assert built.output[1].stride == (16, 16)
+    assert built(torch.empty(1, 1, 400, 400, device="meta")).shape == (1, 4, 400, 400)
+    critic = on_meta(ResidualCritic, 2, 5, 8, 4)
+    assert [block.kernel_size for block in critic.contract.modules() if isinstance(block, nn.Conv2d)] == [
+        (kernel, kernel) for _, kernel in blocks for _ in range(2)
+    ]
+
+
+@pytest.mark.parametrize(("channels", "maps"), [(1, 8), (3, 9), (5, 10), (9, 9)])
+def test_the_residual_path_copies_an_image_as_often_as_gives_its_width(channels, maps, dimensions):
+    path = ResidualPath(dimensions, channels, 8, 3)
+    assert path.widths == [maps, 2 * maps, 4 * maps]
+    # Blocks side by side have weights of their own: copies of one image become different maps.
+    widened = path.layers[0].eval()(torch.randn(1, channels, *[8] * dimensions))
+    first, last = widened[:, :channels], widened[:, -channels:]
+    assert maps == channels or not torch.allclose(first, last, atol=1e-3)
+
+
+def test_a_residual_path_without_an_image_is_refused():
+    with pytest.raises(ValueError, match="without channels"):
+        ResidualPath(2, 0, 8, 3)
 
 
 # domain adaptation

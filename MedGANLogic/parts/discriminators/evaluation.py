@@ -1,8 +1,9 @@
-"""The evaluation network of DAN: how good is this segmentation of this image?"""
+"""How good is this segmentation of this image: the evaluation network of DAN, the critic of SCAN."""
 
 from torch import Tensor, nn
 
 from MedGANLogic.parts.features.contracting import ContractingPath
+from MedGANLogic.parts.features.residual_path import ResidualPath
 from MedGANLogic.parts.network import Network
 
 
@@ -29,4 +30,21 @@ class EvaluationNetwork(Network):
 
     def forward(self, joined: Tensor) -> Tensor:
         logits: Tensor = self.score(self.contract(joined)[-1])
+        return logits
+
+
+class ResidualCritic(Network):
+    """Score image and segmentation, joined in (B, in_channels, *size), with one logit: (B, 1); any size ≥ 2^levels.
+
+    The residual path of SCAN's segmenter, whose deepest level is averaged over all places, then FC 1 (Dai et al. 2017,
+    arXiv:1703.08770 [paper?: its layers]).
+    """
+
+    def __init__(self, dimensions: int, in_channels: int, width: int, levels: int) -> None:
+        super().__init__()
+        self.contract = ResidualPath(dimensions, in_channels, width, levels)
+        self.score = nn.Linear(self.contract.widths[-1], 1)
+
+    def forward(self, joined: Tensor) -> Tensor:
+        logits: Tensor = self.score(self.contract(joined).flatten(2).mean(2))
         return logits

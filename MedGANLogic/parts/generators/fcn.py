@@ -1,10 +1,11 @@
-"""Fully convolutional networks: VGG16's contracting path, its deeper levels brought back to full resolution."""
+"""Fully convolutional networks: a contracting path, of VGG16 or SCAN, deep levels brought back to full resolution."""
 
 import torch
 from torch import Tensor, nn
 
 from MedGANLogic.parts.dimensions import CONVOLUTION, TRANSPOSED, initialise
 from MedGANLogic.parts.features.contracting import ContractingPath
+from MedGANLogic.parts.features.residual_path import ResidualPath
 from MedGANLogic.parts.network import Network
 
 
@@ -58,6 +59,26 @@ class MultiLevelFCN(Network):
         deepest = self.contract(image)[-3:]
         brought_back = [deconvolve(level) for deconvolve, level in zip(self.deconvolve, deepest, strict=True)]
         return torch.stack(brought_back).sum(0)
+
+
+class ResidualFCN(Network):
+    """Segment (B, in_channels, *size) into logits (B, out_channels, *size); size a multiple of 2^levels.
+
+    SCAN's residual path; its deepest level is scored by a c1 and enlarged to full resolution in one deconvolution, k32
+    s16 for 4 levels (Dai et al. 2017, arXiv:1703.08770 [paper: third-party code]; width 8). The deconvolution enlarges
+    each class by itself and begins as linear interpolation [assumed].
+    """
+
+    def __init__(self, dimensions: int, in_channels: int, out_channels: int, width: int, levels: int) -> None:
+        super().__init__()
+        self.contract = ResidualPath(dimensions, in_channels, width, levels)
+        self.output = nn.Sequential(
+            _score(dimensions, self.contract.widths[-1], out_channels), _enlarge(dimensions, out_channels, 2**levels)
+        )
+
+    def forward(self, image: Tensor) -> Tensor:
+        logits: Tensor = self.output(self.contract(image))
+        return logits
 
 
 def _score(dimensions: int, wide: int, outputs: int) -> nn.Module:
