@@ -470,7 +470,7 @@ def _measure(options: argparse.Namespace) -> int:
     bundle = opened(options.bundle)
     folds = Folds([opened(path) for path in options.folds] or [bundle], options.strengths)
     aligner = opened(options.align) if options.align else None
-    drawn = Drawn(options.lesions)
+    drawn = Drawn(options.lesions, tuple(options.observers))
     text = measure(bundle, folds, others, Path(options.cohort), aligner, _command(), reporter, drawn)
     reporter.close()
     print(text)
@@ -773,6 +773,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     one.add_argument("--align", metavar="BUNDLE", help="second table: the reference registered to this model's answer")
     one.add_argument("--lesions", metavar="COLUMN", help="of the table: label maps of lesions, whose SUV is measured")
+    one.add_argument(
+        "--observers", nargs="+", default=[], metavar="COLUMN", help="of the table: the labels as others drew them"
+    )
 
     one = verb("evaluate", _evaluate, "measure one image against its reference")
     one.add_argument("--reference", required=True, metavar="FILE")

@@ -21,7 +21,7 @@ from MedGANLogic.evaluation import Report, axial_cuts, translation_panels, write
 from MedGANLogic.evaluation.metrics import Mask
 from MedGANLogic.evaluation.protocols import NOTHING_DRAWN, Drawn, Inputs, Predictor, Protocol, protocol_of
 from MedGANLogic.evaluation.readme import THIS, Table, readme
-from MedGANLogic.images import Image, read
+from MedGANLogic.images import Grid, Image, read
 from MedGANLogic.inference.predict import Progress
 from MedGANLogic.inference.translate import strength_of, translate
 from MedGANLogic.registration import registered
@@ -203,10 +203,11 @@ def _measure_row(
     wanted, target = next(iter(study.targets.items()))
     first, reference = next(iter(given.values())), read(row.files[wanted], target.unit)
     predicted = {kind: predict(given) for kind, predict in predictors.items()}
+    predicted |= {column: _labels(row.files[column], first.grid) for column in protocol.drawn.observers}
     truth, seen = as_it_lies(reference, first.grid, target)
     mask = protocol.counted(given, truth, seen)
     column = protocol.drawn.lesions
-    lesions = read(row.files[column], "label").on_grid(first.grid, outside=0, nearest=True) if column else None
+    lesions = _labels(row.files[column], first.grid) if column else None
     found.pictures[name] = first, predicted[THIS], truth
     for kind, image in predicted.items():
         found.given.setdefault(kind, {})[name] = protocol.compare(truth, image, mask, lesions)
@@ -220,6 +221,11 @@ def _measure_row(
         truth, mask = _registered(protocol, given, reference, aligner)
         for kind, image in predicted.items():
             found.moved.setdefault(kind, {})[name] = protocol.compare(truth, image, mask)
+
+
+def _labels(file: Path, grid: Grid) -> Image:
+    """Read a label map and bring it onto a grid."""
+    return read(file, "label").on_grid(grid, outside=0, nearest=True)
 
 
 def _registered(protocol: Protocol, given: Inputs, reference: Image, aligner: Bundle) -> tuple[Image, Mask]:

@@ -64,6 +64,53 @@ def _level(scaled: NDArray[np.float32], steps: int) -> NDArray[np.int64]:
     return np.clip((scaled + 1) / 2 * steps, 0, steps - 1).astype(np.int64)
 
 
+#: Thresholds that are tried on training cases, in SUV [assumed].
+_TRIED_SUV = tuple(float(suv) for suv in np.arange(0.5, 10.25, 0.25))
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """A segmentation without a network: what of a PET is above a threshold, wherever it is.
+
+    ``of`` returns the threshold of an image from all its voxels, in SUV. ``label`` is the value that is written.
+    """
+
+    of: Callable[[Array], float]
+    label: int
+
+    @staticmethod
+    def fit(role: str, study: Study, cases: Iterable[Case]) -> "Threshold":
+        """Choose the threshold, one for all images, with the highest mean Dice over training cases."""
+        (wanted,), (label,) = study.targets, study.labels.labels
+        agreement = np.zeros(len(_TRIED_SUV))
+        for case in cases:
+            pet = case.in_unit(role, case.volumes[role][case.valid])
+            truth = case.volumes[wanted][case.valid] == label.value
+            agreement += [_agreement(pet > suv, truth) for suv in _TRIED_SUV]
+        return Threshold.fixed(_TRIED_SUV[int(agreement.argmax())], label.value)
+
+    @staticmethod
+    def fixed(suv: float, label: int) -> "Threshold":
+        """Return the threshold that is the same for every image."""
+        return Threshold(lambda _: suv, label)
+
+    @staticmethod
+    def share_of_highest(share: float, label: int) -> "Threshold":
+        """Return the threshold at a share of an image's highest voxel."""
+        return Threshold(lambda pet: share * float(pet.max()), label)
+
+    def predict(self, pet: Image) -> Image:
+        """Return the label map of a PET, on its grid."""
+        marked = self.label * (pet.voxels > self.of(pet.voxels))
+        return replace(pet, voxels=marked.astype(np.int16), unit="label", facts={})
+
+
+def _agreement(found: Array, truth: Array) -> float:
+    """Return the Dice of two masks; of two empty ones it is 1."""
+    total = int(found.sum()) + int(truth.sum())
+    return 2 * int((found & truth).sum()) / total if total else 1.0
+
+
 #: One slice (H, W) in HU, how much noise it has in HU, and how strongly to smooth for that noise; the smoothed slice.
 Smoothing = Callable[[NDArray[np.float64], float, float], NDArray[np.float64]]
 

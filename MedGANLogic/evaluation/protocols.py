@@ -10,10 +10,20 @@ import numpy as np
 from MedGANLogic.cohort import Case
 from MedGANLogic.domain import Domain, Labels
 from MedGANLogic.errors import MedGANError
-from MedGANLogic.evaluation.baselines import LookUp, Smoother, non_local_means, total_variation
+from MedGANLogic.evaluation.baselines import LookUp, Smoother, Threshold, non_local_means, total_variation
 from MedGANLogic.evaluation.consistency import coarse_part, consistency
 from MedGANLogic.evaluation.metrics import SOFT_TISSUE, Mask, Undefined, fine_detail
-from MedGANLogic.evaluation.report import EDGES, FLAT, LESIONS, LESIONS_IN_WORDS, METRICS, WHOLE, Report, compare
+from MedGANLogic.evaluation.report import (
+    EDGES,
+    FLAT,
+    LABELS,
+    LESIONS,
+    LESIONS_IN_WORDS,
+    METRICS,
+    WHOLE,
+    Report,
+    compare,
+)
 from MedGANLogic.images import Image, Orientation, without_surroundings
 from MedGANLogic.study import Study
 
@@ -28,15 +38,16 @@ Number = tuple[str, str]
 class Drawn:
     """What people drew, as measuring alone reads it: the columns of a table that hold label maps.
 
-    ``lesions`` are marked for measuring uptake.
+    ``lesions`` are marked for measuring uptake; ``observers`` drew the target once more.
     """
 
     lesions: str | None = None
+    observers: tuple[str, ...] = ()
 
     @property
     def columns(self) -> tuple[str, ...]:
         """All of them."""
-        return (self.lesions,) if self.lesions else ()
+        return (*((self.lesions,) if self.lesions else ()), *self.observers)
 
 
 NOTHING_DRAWN = Drawn()
@@ -46,7 +57,7 @@ NOTHING_DRAWN = Drawn()
 class Protocol(ABC):
     """How the models of a study are compared, on the input's grid (or the card's finer one), as a user translates.
 
-    Raises MedGANError for lesions where what is made is no uptake.
+    Raises MedGANError for lesions where what is made is no uptake, and for observers where it is no label map.
     """
 
     study: Study
@@ -55,6 +66,8 @@ class Protocol(ABC):
     def __post_init__(self) -> None:
         if self.drawn.lesions and self.target.unit != "SUV":
             raise MedGANError(f"lesions are measured in SUV: {self.study.task} is in {self.target.unit!r}")
+        if self.drawn.observers and self.target.unit != "label":
+            raise MedGANError(f"observers draw labels: {self.study.task} is in {self.target.unit!r}")
 
     @property
     @abstractmethod
@@ -202,30 +215,63 @@ class Restoration(Protocol):
             return str(undefined)
 
 
+#: Thresholds for tumours in FDG: as tried on the soft-tissue sarcomas of TCIA (Lee 2017,
+#: doi:10.1186/s40658-017-0189-0), and that of the guidelines of EANM (Boellaard 2015, doi:10.1007/s00259-014-2961-x).
+_FIXED_SUV = 2.5
+_SHARE_OF_HIGHEST = 0.41
+
+
 class Segmentation(Protocol):
     """Labels."""
 
-    words = (
-        "Whole volumes as a user segments them, on the input's grid; the reference is brought there by nearest "
-        "neighbour, and every voxel inside its field of view counts. HD95 in mm. Mean ± SD over cases."
-    )
+    @property
+    def words(self) -> str:
+        said = [
+            "Whole volumes as a user segments them, on the input's grid; the reference is brought there by nearest "
+            "neighbour, and every voxel inside its field of view counts. HD95 in mm. Mean ± SD over cases."
+        ]
+        if self._uptake:
+            said.append(
+                "SUV thresholds mark all that is above them in the image, wherever it is; the fitted one had the "
+                "highest mean Dice on other subjects, and SUVmax is the whole image's."
+            )
+        if self.drawn.observers:
+            said.append(f"Drawn by people as the reference was: {', '.join(self.drawn.observers)}.")
+        return " ".join(said)
 
     @property
     def shown(self) -> tuple[Number, ...]:
-        return tuple((metric, label) for label in self._labels() for metric in ("Dice", "HD95"))
+        return tuple((metric, region) for region in self._regions for metric in ("Dice", "HD95"))
 
     @property
     def listed(self) -> tuple[Number, ...]:
-        return tuple(("Dice", label) for label in self._labels())
+        return tuple(("Dice", region) for region in self._regions)
 
-    def baselines(self, trained: Sequence[Case]) -> dict[str, Predictor]:  # noqa: ARG002 - a label has no look-up
-        return {}
+    def baselines(self, trained: Sequence[Case]) -> dict[str, Predictor]:
+        if not self._uptake:
+            return {}
+        (label,) = self.study.labels.labels
+        thresholds = {
+            "SUV threshold, fitted": Threshold.fit(self._uptake, self.study, trained),
+            f"SUV above {_FIXED_SUV:g}": Threshold.fixed(_FIXED_SUV, label.value),
+            f"above {100 * _SHARE_OF_HIGHEST:g} % of SUVmax": Threshold.share_of_highest(_SHARE_OF_HIGHEST, label.value),
+        }
+        return {name: partial(_of_placed, self._uptake, threshold.predict) for name, threshold in thresholds.items()}
 
     def counted(self, given: Inputs, truth: Image, seen: Mask) -> Mask:  # noqa: ARG002
         return seen
 
-    def _labels(self) -> list[str]:
-        return [f"label {label.value}" for label in self.study.labels.labels]
+    @property
+    def _uptake(self) -> str:
+        """The input in SUV that a threshold could mark the only label in; empty where there is none."""
+        if len(self.study.labels.labels) > 1:
+            return ""
+        return next((role for role, domain in self.study.inputs.items() if domain.unit == "SUV"), "")
+
+    @property
+    def _regions(self) -> list[str]:
+        labels = [f"label {label.value}" for label in self.study.labels.labels]
+        return labels if len(labels) == 1 else [LABELS, *labels]
 
 
 def protocol_of(study: Study) -> type[Protocol] | None:
@@ -239,6 +285,12 @@ def protocol_of(study: Study) -> type[Protocol] | None:
 
 def _of_first(role: str, predict: Callable[[Image], Image], given: Inputs) -> Image:
     return predict(given[role])
+
+
+def _of_placed(role: str, predict: Callable[[Image], Image], given: Inputs) -> Image:
+    """Return what is predicted of an input on the first one's grid."""
+    image, grid = given[role], next(iter(given.values())).grid
+    return predict(image.on_grid(grid, outside=0.0))
 
 
 def _body(image: Image, domain: Domain) -> Mask:

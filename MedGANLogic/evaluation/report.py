@@ -38,10 +38,12 @@ WINDOWS_HU: Mapping[str, tuple[float, float]] = {
     "lung window": (-1350.0, 150.0),
 }
 
-#: The region of a row that is over the whole mask, of noise, and of sharpness.
+#: The region of a row that is over the whole mask, of noise, of sharpness,
 WHOLE = "mask"
 FLAT = "flat soft tissue"
 EDGES = "edges"
+#: … of the mean over all labels of a map that has several,
+LABELS = "mean of labels"
 #: … and of what a map of lesions marks, all of them together.
 LESIONS = "lesions"
 
@@ -223,11 +225,12 @@ def compare(
     By the unit: HU gives error metrics, PSNR and SSIM over -1024 … 3071 HU and in two windows, errors per tissue class,
     and noise and sharpness in axial slices where the reference has flat soft tissue and strong edges; SUV and images
     without unit give the errors, PSNR and SSIM over the reference's own range in the mask; labels give Dice, HD95 and
-    ASSD per label. ``mask`` is an image whose voxels above zero count; without one, HU uses the reference's body, SUV
-    and images without unit what exceeds their domain's background, and labels the whole volume. ``tissues_hu``
-    (I, J, K) tells tissues apart where the reference is too noisy to (``coarse_part``). ``lesions`` is a label map:
-    for SUV, what it marks is measured as well, within the mask. Raises ImageError for different grids or units, several
-    channels, values that are not finite, an empty mask, and lesions in another unit than SUV.
+    ASSD per label, and their mean over several. ``mask`` is an image whose voxels above zero count; without one, HU
+    uses the reference's body, SUV and images without unit what exceeds their domain's background, and labels the whole
+    volume. ``tissues_hu`` (I, J, K) tells tissues apart where the reference is too noisy to (``coarse_part``).
+    ``lesions`` is a label map: for SUV, what it marks is measured as well, within the mask. Raises ImageError for
+    different grids or units, several channels, values that are not finite, an empty mask, and lesions in another unit
+    than SUV.
     """
     _refuse_unlike(reference, prediction)
     inside, mask_in_words = _mask(reference, mask)
@@ -508,7 +511,26 @@ def _label_rows(reference: Image, prediction: Image, inside: Mask) -> tuple[Row,
             _row("HD95", name, "mm", pair[0], partial(metrics.hausdorff_distance_95, *pair, spacing_mm)),
             _row("ASSD", name, "mm", pair[0], partial(metrics.average_symmetric_surface_distance, *pair, spacing_mm)),
         ]
-    return tuple(rows)
+    return (*rows, *_mean_rows(rows))
+
+
+def _mean_rows(rows: Sequence[Row]) -> tuple[Row, ...]:
+    """Return the mean of each metric over labels, where there are several; undefined where one of them is."""
+    by_metric: dict[str, list[Row]] = {}
+    for row in rows:
+        by_metric.setdefault(row.metric, []).append(row)
+    return tuple(
+        _counted_row(metric, of[0].unit, partial(_mean_of, of), LABELS, sum(row.voxels for row in of))
+        for metric, of in by_metric.items()
+        if len(of) > 1
+    )
+
+
+def _mean_of(rows: Sequence[Row]) -> float:
+    known = [row.value for row in rows if row.value is not None]
+    if len(known) < len(rows):
+        raise Undefined(f"it has no value for {', '.join(row.region for row in rows if row.value is None)}")
+    return float(np.mean(known))
 
 
 def _summary_row(reports: Mapping[str, Report], region: str, metric: str, unit: str) -> SummaryRow:

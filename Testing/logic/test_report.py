@@ -84,6 +84,11 @@ def test_labels():
     assert report.value("Dice", "label 7") == 0
     assert report.value("ASSD", "label 7") is None
     assert "label 7: the prediction lacks this label" in report.to_text()
+    assert report.value("Dice", "mean of labels") == pytest.approx(0.25)
+    assert report.value("HD95", "mean of labels") is None
+    assert "HD95 of mean of labels: it has no value for label 7" in report.to_text()
+    alone = compare(Image(second, AFFINE, "label"), Image(second, AFFINE, "label"))
+    assert {row.region for row in alone.rows} == {"label 1"}
 
 
 def test_another_grid_is_refused_with_both_grids_and_the_remedy(ct):

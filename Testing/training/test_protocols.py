@@ -16,16 +16,17 @@ from MedGANLogic.bundle import open_bundle, save
 from MedGANLogic.catalogue import read
 from MedGANLogic.domain import CT, MR, PET
 from MedGANLogic.errors import MedGANError
-from MedGANLogic.evaluation.baselines import Smoother, non_local_means, total_variation
+from MedGANLogic.evaluation.baselines import Smoother, Threshold, non_local_means, total_variation
 from MedGANLogic.evaluation.metrics import SOFT_TISSUE
 from MedGANLogic.evaluation.protocols import NOTHING_DRAWN, Drawn, Restoration, Segmentation, Translation, protocol_of
 from MedGANLogic.images import Image, ImageError, write
 from MedGANLogic.inference.predict import silent
 from MedGANLogic.measure import Folds, measure
 from MedGANLogic.recipe import build
-from MedGANLogic.study import ANOMALY, DENOISING, GENERATION, SEGMENTATION, SUPER_RESOLUTION, TRANSLATION
+from MedGANLogic.study import ANOMALY, DENOISING, GENERATION, GUIDED, SEGMENTATION, SUPER_RESOLUTION, TRANSLATION
 
 SUBJECTS = ("S0", "S1", "S3")
+ON_PET = replace(SEGMENTATION, inputs={"ct": CT, "pet": PET})
 TO_PET = replace(TRANSLATION, targets={"pet": PET})
 TWO_INPUTS = replace(TRANSLATION, inputs={"mr": MR, "ct": CT}, targets={"later": CT})
 
@@ -268,3 +269,55 @@ def test_lesions_are_not_asked_for_where_no_uptake_is_made_nor_left_out_of_a_tes
         measured(bundle, [bundle], table_with(study, "gtv", _bright, without=["S0"]), drawn=Drawn("gtv"))
     with pytest.raises(MedGANError, match="lesions are measured in SUV: mr-to-ct is in 'HU'"):
         Translation(TRANSLATION, Drawn("gtv"))
+
+
+def test_a_threshold_of_uptake_is_fitted_on_others_and_stands_beside_the_published_ones(without, toy_study, table):
+    study = toy_study(2, 0, example=ON_PET)
+    bundle = without("dan", study, ["S0"])
+    found, text = measured(bundle, [bundle], table(study))
+    dice = {name: cases["S0"]["Dice, label 1"] for name, cases in found["tables"][0]["by_case"].items()}
+    thresholds = ("SUV threshold, fitted", "SUV above 2.5", "above 41 % of SUVmax")
+    assert tuple(dice) == ("this model", *thresholds)
+    # The toy's lesion is where its PET, a staircase, is 5 or more, but for the last third of that step.
+    assert dice[thresholds[0]] > 0.85
+    assert dice[thresholds[0]] > max(dice[name] for name in thresholds[1:])
+    assert "SUVmax is the whole image's" in text
+
+
+def test_the_fitted_threshold_is_the_one_that_drew_the_labels(toy_cohort):
+    cases = [
+        replace(case, volumes={**case.volumes, "lesion": (case.volumes["pet"] > 7).astype(np.int16)})
+        for case in toy_cohort(ON_PET)
+        if "lesion" in case.volumes
+    ]
+    cases[0].volumes["lesion"][~cases[0].valid] = 1
+    pet = Image(np.array([6.5, 7.5, 20]).reshape(1, 3, 1, 1), np.eye(4), "SUV")
+    assert Threshold.fit("pet", ON_PET, cases).predict(pet).voxels.ravel().tolist() == [0, 1, 1]
+    assert Threshold.share_of_highest(0.41, 1).predict(pet).voxels.ravel().tolist() == [0, 0, 1]
+
+
+def test_an_image_of_another_grid_is_marked_on_the_first_ones(toy_cohort):
+    cases = [case for case in toy_cohort(ON_PET) if "lesion" in case.volumes]
+    predict = Segmentation(ON_PET).baselines(cases)["SUV above 2.5"]
+    ct = Image(np.zeros((1, 4, 4, 4), np.float32), np.eye(4), "HU")
+    coarse = Image(np.full((1, 2, 2, 2), 3, np.float32), np.diag([2.0, 2, 2, 1]), "SUV")
+    assert predict({"ct": ct, "pet": coarse}).grid.matches(ct.grid)
+
+
+def test_another_observer_is_one_more_row(without, toy_study, table_with):
+    study = toy_study(2, 0, example=SEGMENTATION)
+    bundle = without("dan", study, ["S0"])
+    path = table_with(study, "second", lambda case: np.roll(case.volumes["mr"] > 330, 1, axis=0))
+    found, text = measured(bundle, [bundle], path, drawn=Drawn(observers=("second",)))
+    by_case = found["tables"][0]["by_case"]
+    assert list(by_case) == ["this model", "second"]
+    assert 0.5 < by_case["second"]["S0"]["Dice, label 1"] < 1
+    assert "Drawn by people as the reference was: second" in text
+    with pytest.raises(MedGANError, match="observers draw labels: mr-to-ct is in 'HU'"):
+        Translation(TRANSLATION, Drawn(observers=("second",)))
+
+
+def test_several_labels_are_shown_with_their_mean():
+    two = replace(SEGMENTATION, targets={"tissue": GUIDED.guides["tissue"]})
+    assert Segmentation(two).listed == (("Dice", "mean of labels"), ("Dice", "label 1"), ("Dice", "label 2"))
+    assert not Segmentation(replace(two, inputs=ON_PET.inputs)).baselines([])
