@@ -251,10 +251,11 @@ class Segmentation(Protocol):
         if not self._uptake:
             return {}
         (label,) = self.study.labels.labels
+        share = Threshold.share_of_highest(_SHARE_OF_HIGHEST, label.value)
         thresholds = {
             "SUV threshold, fitted": Threshold.fit(self._uptake, self.study, trained),
             f"SUV above {_FIXED_SUV:g}": Threshold.fixed(_FIXED_SUV, label.value),
-            f"above {100 * _SHARE_OF_HIGHEST:g} % of SUVmax": Threshold.share_of_highest(_SHARE_OF_HIGHEST, label.value),
+            f"above {100 * _SHARE_OF_HIGHEST:g} % of SUVmax": share,
         }
         return {name: partial(_of_placed, self._uptake, threshold.predict) for name, threshold in thresholds.items()}
 
