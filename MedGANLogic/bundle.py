@@ -40,6 +40,7 @@ from MedGANLogic.parts.generators.dcgan import DCGANGenerator
 from MedGANLogic.parts.generators.denoising_cnn import PlainCNN, ValidResidualCNN
 from MedGANLogic.parts.generators.dual_resolution import DualResolutionCNN
 from MedGANLogic.parts.generators.fcn import FCN4s, MultiLevelFCN, ResidualFCN
+from MedGANLogic.parts.generators.magnifying_resnet import MagnifyingResNet
 from MedGANLogic.parts.generators.multilevel_dense import MultiLevelDenseNet
 from MedGANLogic.parts.generators.norm_free_unet import ResidualUNet
 from MedGANLogic.parts.generators.plain_unet import FineUNet, PlainUNet
@@ -70,6 +71,7 @@ NETWORKS: Mapping[str, type[Network]] = {
         FCN4s,
         FineUNet,
         MultiLevelDenseNet,
+        MagnifyingResNet,
         MultiLevelFCN,
         PlainCNN,
         PlainUNet,

@@ -323,6 +323,19 @@ class Study:
             )
         return self
 
+    @property
+    def magnified(self) -> "Study":
+        """This study, for systems that make finer what they read.
+
+        Raises StudyError unless every target has a coarser input of its domain, in the same order.
+        """
+        if max(self.factors) == 1:
+            raise StudyError(
+                "this system makes finer images of coarse ones: the study needs an input that is made of its target "
+                '(made.coarse = { kind = "Averaged", of = "fine", by = 2 })'
+            )
+        return self.corrected
+
     def window_in(self, unit: str) -> FixedWindow:
         """Return the first target's window. Raises StudyError where it is none in this unit."""
         role, domain = next(iter(self.targets.items()))

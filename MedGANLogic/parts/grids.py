@@ -1,5 +1,8 @@
 """Grids: how often one doubles to reach an image's size, what is kept of an image, and finer grids in channels."""
 
+import math
+from collections.abc import Sequence
+
 from torch import Tensor
 
 
@@ -45,8 +48,17 @@ def fold(image: Tensor) -> Tensor:
 
 def unfold(image: Tensor) -> Tensor:
     """Undo ``fold``."""
+    return spread(image, (2,) * (image.dim() - 2))
+
+
+def spread(image: Tensor, factors: Sequence[int]) -> Tensor:
+    """Put the channels that stand for places in a voxel side by side: (B, C·Πf, *size) → (B, C, *size·f).
+
+    Shi et al. 2016 (arXiv:1609.05158, eq. 4), with a factor for every axis.
+    """
     batch, channels, *size = image.shape
-    n = len(size)
-    split = image.reshape(batch, channels // 2**n, *[2] * n, *size)
+    n, places = len(size), math.prod(factors)
+    split = image.reshape(batch, channels // places, *factors, *size)
     order = (0, 1, *(axis for k in range(n) for axis in (2 + n + k, 2 + k)))
-    return split.permute(order).reshape(batch, channels // 2**n, *(length * 2 for length in size))
+    finer = (length * factor for length, factor in zip(size, factors, strict=True))
+    return split.permute(order).reshape(batch, channels // places, *finer)
