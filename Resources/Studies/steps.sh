@@ -10,15 +10,15 @@ pack() { # FILE ARGUMENTS…
     [ -e "$1" ] || "$medgan" cohort pack --study "$study.toml" --cohort "$study.csv" --out "$@"
 }
 
-changed() { # RUN CHANGES: the study with other numbers of a system's settings, or with the same
-    sed "/^changes = /d; s/^seed = .*/&\n${2:+changes = { $2 \}}/" "$study.toml" >"$runs/$1.toml"
-    echo "$runs/$1.toml"
-}
-
 train() { # RUN COHORT ARGUMENTS…: begin, go on, or leave alone
     local run="$runs/$1" cohort="$runs/$2"
     shift 2
     [ -e "$run/bundle/manifest.json" ] || "$medgan" train --cohort "$cohort" --out "$run" "$@" $([ -e "$run/run.json" ] && echo --resume)
+}
+
+learn() { # RUN RECIPE STEPS [CHANGES]: a system on cohort.zip, with numbers of its settings changed
+    sed "/^changes = /d; s/^seed = .*/&${4:+\nchanges = { $4 \}}/" "$study.toml" >"$runs/$1.toml"
+    train "$1" cohort.zip --recipe "$2" --study "$runs/$1.toml" --steps "$3"
 }
 
 ship() { # RUN: the measured bundle becomes the model
