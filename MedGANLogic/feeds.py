@@ -38,9 +38,9 @@ class Augmentation:
     for higher and lower ones too, whose noise is the same, only less or more. ``recorrupted``: where a study has its
     target ``again`` (the same image with as much further noise as it has itself), that noise times a factor drawn from
     this range is added to the input, and divided by it taken from the target. Input and target then share nothing but
-    the image, and a network learns to take away the target's own noise, too. ``warp``: every patch is turned, sheared
-    and stretched by a random linear map (deviations of its entries: ``skew``) and warped by smooth displacements, of
-    ``warp`` voxels (standard deviation) at points 8 voxels apart; 0 for neither.
+    the image, and a network learns to take away the target's own noise, too. ``warped`` is the share of patches that
+    are turned, sheared and stretched by a random linear map (deviations of its entries: ``skew``) and then displaced
+    smoothly, by ``warp`` voxels (standard deviation) at points 8 voxels apart; it interpolates along every axis.
     """
 
     mirror: bool = True
@@ -51,7 +51,8 @@ class Augmentation:
     narrowed: float = 0.0
     noise: tuple[float, float] = (1.0, 1.0)
     recorrupted: tuple[float, float] | None = None
-    warp: float = 0.0
+    warped: float = 0.0
+    warp: float = 1.5
     skew: float = 0.1
 
 
@@ -384,6 +385,7 @@ class _Chance:
         self.gamma, self.gain = (float(factor) for factor in np.exp(rng.normal(0.0, augmentation.contrast, 2)))
         self.noise = _between(rng, augmentation.noise)
         self.recorrupted = _between(rng, augmentation.recorrupted) if augmentation.recorrupted else None
+        self.is_warped = bool(rng.random() < augmentation.warped)
         self.warp, self.skew, self.rng = augmentation.warp, augmentation.skew, rng
 
     def placed(self, patch: Array) -> Array:
@@ -408,7 +410,7 @@ class _Chance:
 
         Displacements are drawn at points 8 voxels apart (elastic deformation: arXiv:1505.04597, §3.1).
         """
-        if not self.warp:
+        if not self.is_warped:
             return stack
         size = next(iter(stack.values())).shape[1:]
         map_ = np.eye(len(size), len(size) + 1) + self.skew * self.rng.normal(size=(len(size), len(size) + 1))

@@ -47,7 +47,7 @@ def recipe(study: Study) -> Recipe:
             Player("generator", ("generator",), adam, segmented, schedule=cosine, after=(average,)),
         ),
     )
-    patch = Augmentation(mirror=False, quarter_turns=False, contrast=0.2, warp=1.5)
+    patch = Augmentation(mirror=False, quarter_turns=False, contrast=0.2, warped=0.5)
     feed = Feed(settings.batch, Pair(study.patch_shape(settings.patch), patch))
     return Recipe(
         title="U-Net against a judge of label maps",
@@ -58,7 +58,7 @@ def recipe(study: Study) -> Recipe:
         departures=(
             "a U-Net with batch norm, and Dice beside cross entropy, in place of dilated networks [assumed]",
             "a patch discriminator on image and label map, one-hot or probabilities (paper: their product) [assumed]",
-            "patches skewed, warped elastically, contrast of MR jittered; not mirrored: labels know sides [assumed]",
+            "half of the patches skewed and warped, contrast of MR jittered; not mirrored: labels know sides [assumed]",
             "predicts with an exponential average (.998) of the weights [assumed]",
             *study.departures(PUBLISHED),
         ),

@@ -21,7 +21,7 @@ NUMBER = Domain("CT", "HU", FixedWindow(0, 32767, body_above=0), background=0)
 PLAIN = Augmentation(mirror=False, quarter_turns=False, contrast=0)
 ALL = Augmentation(mirror=True, quarter_turns=True, contrast=0.3)
 BENT = Augmentation(mirror=True, quarter_turns=True, contrast=0.3, bent=1.0)
-WARPED = Augmentation(mirror=True, quarter_turns=True, contrast=0.3, warp=1.0)
+WARPED = Augmentation(mirror=True, quarter_turns=True, contrast=0.3, warped=1.0)
 
 
 def numbered(dimensions=2, neighbours=0, seconds=False):
@@ -341,8 +341,8 @@ def test_a_narrowed_patch_shows_a_part_of_what_it_would_have_shown(case):
 @pytest.mark.parametrize("dimensions", [2, 3])
 def test_a_warped_patch_is_another_one_of_the_same_place_and_stays_aligned(case, dimensions):
     study = numbered(dimensions)
-    straight = drawn(study, case, 8, replace(PLAIN, warp=0))
-    warped = drawn(study, case, 8, replace(PLAIN, warp=1.0))
+    straight = drawn(study, case, 8, PLAIN)
+    warped = drawn(study, case, 8, replace(PLAIN, warped=1.0))
     for before, after in zip(straight, warped, strict=True):
         assert np.array_equal(after["input"], after["target"])
         assert not np.array_equal(before["input"], after["input"])
@@ -351,7 +351,7 @@ def test_a_warped_patch_is_another_one_of_the_same_place_and_stays_aligned(case,
 
 def test_a_warp_without_displacement_or_skew_moves_nothing(case):
     study = numbered(3)
-    straight, warped = (drawn(study, case, 8, replace(PLAIN, warp=warp, skew=0)) for warp in (0, 1e-9))
+    straight, warped = (drawn(study, case, 8, replace(PLAIN, warped=share, warp=1e-9, skew=0)) for share in (0, 1))
     for before, after in zip(straight, warped, strict=True):
         for name, patch in before.items():
             assert np.allclose(patch, after[name], atol=1e-5), name
@@ -363,7 +363,9 @@ def test_a_warp_moves_by_voxels_along_the_axis_that_it_names(case):
     for axis in range(3):
         ramp = np.broadcast_to(np.arange(SHAPE[axis]).reshape([-1 if a == axis else 1 for a in range(3)]), SHAPE)
         one = replace(case, volumes=dict.fromkeys(case.volumes, (1000 * ramp + 1).astype(np.int16)))
-        straight, warped = (drawn(study, one, 4, replace(PLAIN, warp=warp, skew=0), 60) for warp in (0, 0.3))
+        straight, warped = (
+            drawn(study, one, 4, replace(PLAIN, warped=share, warp=0.3, skew=0), 60) for share in (0, 1)
+        )
         pairs = zip(straight, warped, strict=True)
         differences = [numbers(w["input"]) - numbers(s["input"]) for s, w in pairs]
         moved.append(np.std([d[:, 1:3, 1:3, 1:3] for d in differences]) / 1000)
