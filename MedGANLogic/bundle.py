@@ -40,6 +40,7 @@ from MedGANLogic.parts.generators.dcgan import DCGANGenerator
 from MedGANLogic.parts.generators.denoising_cnn import PlainCNN, ValidResidualCNN
 from MedGANLogic.parts.generators.dual_resolution import DualResolutionCNN
 from MedGANLogic.parts.generators.fcn import FCN4s, MultiLevelFCN, ResidualFCN
+from MedGANLogic.parts.generators.leaky_resnet import NearestResNet, ResizedResNet, ShuffledResNet, SliceResNet
 from MedGANLogic.parts.generators.magnifying_resnet import MagnifyingResNet
 from MedGANLogic.parts.generators.multilevel_dense import MultiLevelDenseNet
 from MedGANLogic.parts.generators.norm_free_unet import ResidualUNet
@@ -73,6 +74,7 @@ NETWORKS: Mapping[str, type[Network]] = {
         MultiLevelDenseNet,
         MagnifyingResNet,
         MultiLevelFCN,
+        NearestResNet,
         PlainCNN,
         PlainUNet,
         ProgressiveGenerator,
@@ -80,6 +82,9 @@ NETWORKS: Mapping[str, type[Network]] = {
         ResidualFCN,
         ResidualTranslator,
         ResidualUNet,
+        ResizedResNet,
+        ShuffledResNet,
+        SliceResNet,
         SummedUNet,
         StridedUNet,
         SubpixelResNet,
@@ -99,6 +104,7 @@ ARGUMENTS: Mapping[str, range] = {
     "levels": range(1, 13),
     "doublings": range(1, 5),
     "blocks": range(65),
+    "times": range(1, 17),
     "latent": range(1, 4097),
     "size": range(4, 1025),
     "outputs": range(1, 4097),

@@ -118,6 +118,22 @@ class Category(Chance):
 
 
 @dataclass(frozen=True)
+class NoisyLabels(Chance):
+    """What a discriminator is told to call a real image and a made one: two numbers, each between its bounds.
+
+    With the chance ``exchanged`` the two are exchanged.
+    """
+
+    real: tuple[float, float]
+    made: tuple[float, float]
+    exchanged: float
+
+    def draw(self, rng: np.random.Generator) -> Vector:
+        labels = np.array([rng.uniform(*self.real), rng.uniform(*self.made)], np.float32)
+        return labels[::-1].copy() if rng.random() < self.exchanged else labels
+
+
+@dataclass(frozen=True)
 class Condition(Chance):
     """What a study says of an image in words and numbers: a class as one-hot, then attributes from -1 to 1.
 

@@ -117,6 +117,16 @@ class Linear:
         return self.first + share * (self.last - self.first)
 
 
+@dataclass(frozen=True)
+class InverseTime:
+    """A schedule: 1 / (1 + ``decay`` · the share done)."""
+
+    decay: float
+
+    def __call__(self, done: float) -> float:
+        return 1 / (1 + self.decay * done)
+
+
 @dataclass(frozen=True, init=False)
 class Term:
     """``weight * loss(*tensors)``; ``names`` are tensors of the game, the weight may change with the share done."""

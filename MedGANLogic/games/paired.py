@@ -90,6 +90,29 @@ class PairedApart(Paired):
         return slopes(self.network(self.discriminator), self.real_b, self.shown_b, self.batch["mixing"])
 
 
+class PairedNoisily(PairedApart):
+    """``PairedApart`` whose discriminator is told by numbers that were drawn what is real and what is made.
+
+    The batch has ``labels`` (B, 2), for the target and for the translation, and ``wanted`` (B, 1), what the generator
+    wants its translation to be called.
+    """
+
+    @tensor
+    def label_real(self) -> Tensor:
+        """What the discriminator is to call the target."""
+        return self.batch["labels"][:, :1]
+
+    @tensor
+    def label_fake(self) -> Tensor:
+        """What the discriminator is to call the translation."""
+        return self.batch["labels"][:, 1:]
+
+    @tensor
+    def wanted(self) -> Tensor:
+        """What the generator wants its translation to be called."""
+        return self.batch["wanted"]
+
+
 class PairedInside(PairedApart):
     """``PairedApart`` whose generator takes ``margin`` voxels off every side: only the centre of a patch counts."""
 

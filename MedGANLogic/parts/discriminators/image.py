@@ -20,6 +20,9 @@ class ImageDiscriminator(Network):
     #: How often the grid is halved, by how many convolutions each time, and the norm after all but the first.
     halvings: ClassVar[int] = 4
     each: ClassVar[int] = 2
+    #: LeakyReLU's slope, and how many times as wide as the first convolution the fully connected layer is.
+    slope: ClassVar[float] = 0.2
+    connected: ClassVar[int] = 16
     norms: ClassVar[Mapping[int, Callable[[int], nn.Module]]] = BATCH_NORM
 
     def __init__(self, dimensions: int, in_channels: int, width: int, size: int) -> None:
@@ -31,15 +34,16 @@ class ImageDiscriminator(Network):
             stride = 2 if (layer + 1) % self.each == 0 else 1
             normed = [self.norms[dimensions](wider)] if layer and self.norms else []
             convolution = CONVOLUTION[dimensions](channels, wider, 3, stride=stride, padding=1, bias=not normed)
-            layers += [convolution, *normed, nn.LeakyReLU(0.2)]
+            layers += [convolution, *normed, nn.LeakyReLU(self.slope)]
             channels = wider
         edge = -(-size // 2**self.halvings)
-        layers += [nn.Flatten(), nn.Linear(channels * edge**dimensions, 16 * width), nn.LeakyReLU(0.2)]
-        self.score = nn.Sequential(*layers, nn.Linear(16 * width, 1))
+        hidden = self.connected * width
+        layers += [nn.Flatten(), nn.Linear(channels * edge**dimensions, hidden), nn.LeakyReLU(self.slope)]
+        self.score = nn.Sequential(*layers, nn.Linear(hidden, 1))
         if self.norms:
             initialise(self)
         else:
-            initialise_unnormed(self, slope=0.2)
+            initialise_unnormed(self, slope=self.slope)
 
     def forward(self, image: Tensor) -> Tensor:
         logits: Tensor = self.score(image)
@@ -55,6 +59,14 @@ class ImageCritic(ImageDiscriminator):
 
     halvings = 3
     norms: ClassVar[Mapping[int, Callable[[int], nn.Module]]] = {}
+
+
+class VolumeDiscriminator(ImageDiscriminator):
+    """``ImageDiscriminator`` of the 3D SRGAN: LeakyReLU .3, FC 32·width; width 32 (Sánchez & Vilaplana 2018,
+    arXiv:1812.11440 [paper: released code])."""
+
+    slope = 0.3
+    connected = 32
 
 
 class LayerNormImageCritic(ImageDiscriminator):
