@@ -45,6 +45,11 @@ class Degraded(Made):
     def degraded(self) -> tuple["Degraded", ...]:
         return (self,)
 
+    @property
+    def finer(self) -> Factors:
+        """How many voxels the other role has for one of this."""
+        return self.by
+
     def matrix(self, count: int, factor: int) -> NDArray[np.float64]:
         """Return the weights (count, count·factor) of fine voxels in coarse ones, which lie over the same length."""
         raise NotImplementedError
@@ -100,6 +105,32 @@ class KSpaceCropped(Degraded):
 
 
 @dataclass(frozen=True)
+class ZeroFilled(Degraded):
+    """What such a scanner gives that fills what it did not measure of k-space with zeros: it rings on the fine grid.
+
+    Frequencies of the whole volume below 1/``by`` of the highest stay as they are (a Fourier transform, so that one end
+    shows at the other), those above are 0.
+    """
+
+    of: str
+    by: Factors
+
+    @property
+    def finer(self) -> Factors:
+        return 1
+
+    def apply(self, values: Array, dimensions: int) -> Volume:
+        """Return the degraded values of a whole volume (S, H, W), as many."""
+        filled = np.asarray(values, np.float64)
+        for axis, factor in enumerate(along_axes(self.by, dimensions)):
+            if factor > 1:
+                count = filled.shape[axis]
+                lowest = np.fft.rfft(filled, axis=axis).take(range(-(-count // (2 * factor))), axis)
+                filled = np.fft.irfft(lowest, count, axis)
+        return np.ascontiguousarray(filled, np.float32)
+
+
+@dataclass(frozen=True)
 class SliceProfile(Degraded):
     """A Gaussian profile, of which slices are samples: a slice's own sensitivity, or a detector's blur.
 
@@ -135,7 +166,7 @@ class Mixed(Made):
     ways: tuple[Degraded, ...]
 
     def __post_init__(self) -> None:
-        if len({(way.of, way.by) for way in self.ways}) != 1:
+        if len({(way.of, way.finer) for way in self.ways}) != 1:
             raise ValueError("ways: expected one or more, all of the same role and by the same factors")
 
     @property

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from MedGANLogic.chance import Condition
-from MedGANLogic.degradation import Averaged, Made, Predicted
+from MedGANLogic.degradation import Averaged, Made, Predicted, ZeroFilled
 from MedGANLogic.domain import CT, CT_NEAR_WATER, DOMAINS, MR, PET, UNLIKENESS, Domain, FixedWindow, Label, Labels
 from MedGANLogic.errors import MedGANError
 from MedGANLogic.passes import PLANES, Factors, Pass, along_axes
@@ -120,7 +120,7 @@ class Study:
         for role, made in self.made.items():
             if made.degraded and not (role in self.inputs and self.source(role) in self.targets):
                 raise StudyError(f"made.{role} is of {self.source(role)}: expected an input that is made of a target")
-        if len({made.degraded[0].by for made in self.made.values() if made.degraded}) > 1:
+        if len({made.degraded[0].finer for made in self.made.values() if made.degraded}) > 1:
             raise StudyError("made: all inputs must be as much coarser than the targets, by the same factors")
         try:
             along_axes(self.finer, self.dimensions)
@@ -194,12 +194,22 @@ class Study:
     @property
     def finer(self) -> Factors:
         """How many times finer the targets are than the inputs, as the study says it."""
-        return next((made.degraded[0].by for made in self.made.values() if made.degraded), 1)
+        return next((made.degraded[0].finer for made in self.made.values() if made.degraded), 1)
 
     @property
     def factors(self) -> tuple[int, int, int]:
         """``finer`` through the slices, down and across them."""
         return along_axes(self.finer, self.dimensions)
+
+    @property
+    def on_one_grid(self) -> "Study":
+        """This study, for systems that write the grid that they read. Raises StudyError where targets are finer."""
+        if max(self.factors) > 1:
+            raise StudyError(
+                "this system sharpens an image on the grid that it has: here targets are "
+                f"{'×'.join(map(str, self.factors))} times finer (ZeroFilled makes inputs on the target's grid)"
+            )
+        return self
 
     @property
     def doublings(self) -> int:
@@ -485,6 +495,7 @@ GENERATION = Study({}, {"mr": MR}, neighbours=0)
 CLASSES = replace(GENERATION, classes=("t1", "t2"))
 SEGMENTATION = Study({"mr": MR}, {"lesion": _LESION})
 SUPER_RESOLUTION = Study({"mr": MR}, {"fine": MR}, neighbours=0, made={"mr": Averaged("fine", 4)})
+SHARPENING = Study({"mr": MR}, {"fine": MR}, 3, neighbours=0, made={"mr": ZeroFilled("fine", (1, 2, 2))})
 ANOMALY = Study({"mr": MR}, {"anomaly": UNLIKENESS}, neighbours=0, made={"anomaly": Predicted()})
 GUIDED = Study(
     {"t1": MR, "flair": MR},

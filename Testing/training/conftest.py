@@ -67,7 +67,9 @@ def toy_study():
 
     def make(dimensions=2, neighbours=1, seed=0, example=TRANSLATION, **changes):
         levels = {"levels": None} if example in shallow else {}
-        toy = {**TOY, **levels, **changes}
+        # Whole fine volumes through critics of many turns take long: there, small ones do.
+        fine = example.dimensions == 3 and any(made.degraded for made in example.made.values())
+        toy = {**TOY, **levels, **({"patch": 16} if fine else {}), **changes}
         toy = {name: value for name, value in toy.items() if name in known and value is not None}
         return replace(example, dimensions=dimensions, neighbours=neighbours, seed=seed, changes=toy)
 

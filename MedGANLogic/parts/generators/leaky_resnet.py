@@ -132,11 +132,11 @@ class NearestResNet(_DoublingResNet):
         self, dimensions: int, in_channels: int, out_channels: int, width: int, blocks: int, doublings: int
     ) -> None:
         super().__init__(dimensions, in_channels, out_channels, width, blocks, doublings)
-        every_second = (..., *[slice(None, None, 2)] * dimensions)
         with torch.no_grad():
             for layer in self.refine:
                 if isinstance(layer, TRANSPOSED[dimensions]):
-                    layer.weight.copy_(interpolate(layer.weight[every_second], scale_factor=2))
+                    every_second = interpolate(layer.weight, size=(3,) * dimensions)
+                    layer.weight.copy_(interpolate(every_second, scale_factor=2))
 
     @staticmethod
     def _doubling(dimensions: int, channels: int, width: int) -> tuple[list[nn.Module], int]:

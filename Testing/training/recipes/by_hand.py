@@ -29,9 +29,9 @@ class Played:
     losses: dict[str, torch.Tensor]
 
 
-def two_steps(name, toy_study, toy_cohort, place=0, first=0, dimensions=3, patch=16):
+def two_steps(name, toy_study, toy_cohort, place=0, first=0, dimensions=3, patch=16, **changes):
     """Play two steps of a recipe's phase, from the step ``first`` on, at toy size; step n begins with the seed n."""
-    study = toy_study(dimensions, 0, example=example(name), patch=patch)
+    study = toy_study(dimensions, 0, example=example(name), patch=patch, **changes)
     recipe = build(load(name), study)
     phase, state = recipe.phases[place], start(recipe, CPU)
     pool = Pool(study, [case for case in toy_cohort(study) if case.part == "train"])
