@@ -156,9 +156,8 @@ def test_only_the_slice_axis_grows(times):
 
 def test_sub_pixels_along_the_slice_axis_lie_where_their_slice_lies():
     network = SliceResNet(3, 1, 1, 4, 0, 3).eval()
-    network.trunk, network.output = nn.Identity(), nn.Identity()
     # Channel by channel, each with its three sub-slices.
-    network.spread = nn.Identity()
+    network.trunk, network.slices, network.output = nn.Identity(), nn.Identity(), nn.Identity()
     channels = torch.arange(2 * 3 * 4.0).reshape(1, 6, 4, 1, 1)
     refined = network(channels)
     assert refined.shape == (1, 2, 12, 1, 1)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from MedGANLogic.parts.dimensions import BATCH_NORM, CONVOLUTION, TRANSPOSED, initialise
-from MedGANLogic.parts.grids import unfold
+from MedGANLogic.parts.grids import spread, unfold
 from MedGANLogic.parts.network import Network
 
 #: The slope of LeakyReLU for negative numbers.
@@ -157,13 +157,11 @@ class SliceResNet(Network):
         convolution = CONVOLUTION[dimensions]
         self.times = times
         self.trunk = LeakyTrunk(dimensions, in_channels, width, blocks)
-        self.spread = nn.Sequential(convolution(width, times * width, 3, padding=1), nn.LeakyReLU(SLOPE))
+        self.slices = nn.Sequential(convolution(width, times * width, 3, padding=1), nn.LeakyReLU(SLOPE))
         self.output = convolution(width, out_channels, 3, padding=1)
         initialise(self)
 
     def forward(self, image: Tensor) -> Tensor:
-        spread = self.spread(self.trunk(image))
-        # Slice s of channel t·times + k becomes slice s·times + k of channel t.
-        slices = spread.unflatten(1, (-1, self.times)).movedim(2, 3).flatten(2, 3)
+        slices = spread(self.slices(self.trunk(image)), (self.times, *[1] * (image.dim() - 3)))
         refined: Tensor = self.output(slices)
         return refined
