@@ -21,7 +21,7 @@ import qt
 import slicer
 from MedGANLib import SampleImages
 from MedGANLib.DicomExport import DicomExport, folderName, sourceFiles
-from MedGANLib.NodeTranslation import NodeTranslation
+from MedGANLib.NodeTranslation import NodeTranslation, inputImage
 from MedGANLib.PanelState import PanelState
 from MedGANLib.Task import Command
 from slicer.i18n import tr as _
@@ -37,7 +37,7 @@ from MedGANLogic import catalogue
 from MedGANLogic.check import Finding, Level, check
 from MedGANLogic.errors import MedGANError
 from MedGANLogic.jobs import State
-from MedGANLogic.mrml import image_from_node, mask_from_roi, mask_from_segment, provenance_of, show_over
+from MedGANLogic.mrml import mask_from_roi, mask_from_segment, provenance_of, show_over
 from MedGANLogic.preflight import NEEDED, NEEDED_FOR_DICOM, OLDEST_TORCH, Machine
 from MedGANLogic.presenters.readiness import readiness
 from MedGANLogic.presenters.translation import Chosen, Devices, Given, Work, account, model_of, view
@@ -48,6 +48,11 @@ _POLL_MILLISECONDS = 50
 _UNCHOSEN = {"in_spite_of_errors": False, "strength": None, "choices": {}}
 #: What a field shows that was left alone, and the row of the first one.
 _ANY, _FIRST_CHOICE = _("any"), 4
+#: What may be given for an image, and for labels.
+_NODES = {
+    False: ["vtkMRMLScalarVolumeNode"],
+    True: ["vtkMRMLSegmentationNode", "vtkMRMLLabelMapVolumeNode"],
+}
 _COLOURS = {Level.ERROR: "#d9534f", Level.WARNING: "#e0a030", Level.NOTE: "#6c8ebf"}
 
 
@@ -73,7 +78,7 @@ class MedGANLogic(ScriptedLoadableModuleLogic):
     """Translations for scripts: ``slicer.util.getModuleLogic("MedGAN").translate(node, "mr-to-ct-limb")``."""
 
     def translate(self, inputNodes, modelName, **chosen):
-        """Translate a volume, or volumes by role, and return the new node, or a list where there are several.
+        """Translate a volume, or nodes by role, and return the new node, or a list where there are several.
 
         Waits, and keeps Slicer alive meanwhile. For a model without input give None. ``chosen`` is what
         ``presenters.translation.Chosen`` holds: ``device``, ``strength``, ``seed``, ``count``, ``choices``, ….
@@ -243,7 +248,7 @@ class MedGANWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if not self._isReady(NEEDED):
             return
         model = self._model()
-        nodes = {role: self._state.inputNode(role) for role in model.card.inputs}
+        nodes = {role: node for role in model.card.inputs if (node := self._state.inputNode(role)) is not None}
         chosen = self._state.chosen.to_json()
         asked = {name: chosen[name] for name in ("device", "strength", "seed", "count", "in_spite_of_errors")}
         # Those that are shown: a scene may hold choices that the model no longer offers.
@@ -415,11 +420,14 @@ class MedGANWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def _findings(self, model, role, node):
         """Return what ``check`` says of a volume, looked at again only when its voxels or place have changed."""
-        data = node.GetImageData()
-        key = (model.sha256, role, node.GetID(), node.GetMTime(), data.GetMTime() if data else 0)
+        first = self._state.inputNode(next(iter(model.card.inputs)))
+        if first is None and node.IsA("vtkMRMLSegmentationNode"):
+            # It has no grid of its own.
+            return ()
+        key = (model.sha256, role, node.GetID(), *_ages(node), *_ages(first or node))
         if key not in self._given:
             try:
-                found = check(model.card, role, image_from_node(node, model.card.inputs[role].unit))
+                found = check(model.card, role, inputImage(node, model.card.inputs[role], first or node))
             except MedGANError as error:
                 found = [Finding(Level.ERROR, str(error))]
             self._given = {kept: findings for kept, findings in self._given.items() if kept[1:3] != key[1:3]}
@@ -486,6 +494,9 @@ class MedGANWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                 rows.insertRow(place, *self._selectors[role])
             label, selector = self._selectors[role]
             label.text = f"{slot.title}:"
+            if list(selector.nodeTypes) != _NODES[slot.is_labels]:
+                selector.nodeTypes = _NODES[slot.is_labels]
+            selector.noneDisplay = _("none: nothing is labelled") if slot.is_optional else _("choose a volume")
             was = selector.blockSignals(True)
             selector.setCurrentNode(self._state.inputNode(role))
             selector.blockSignals(was)
@@ -493,10 +504,8 @@ class MedGANWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def _newSelector(self, role):
         selector = slicer.qMRMLNodeComboBox()
         selector.objectName = f"inputSelector_{role}"
-        selector.nodeTypes = ["vtkMRMLScalarVolumeNode"]
         selector.addEnabled = selector.removeEnabled = selector.renameEnabled = False
         selector.noneEnabled = True
-        selector.noneDisplay = _("choose a volume")
         selector.toolTip = _("The volume to work on. It is not changed.")
         selector.setMRMLScene(slicer.mrmlScene)
         selector.connect("currentNodeChanged(vtkMRMLNode*)", lambda node: self._onInput(role, node))
@@ -563,6 +572,17 @@ class MedGANWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if seen.seed is not None:
             _quietly(self.ui.seedSpinBox, "setValue", seen.seed)
             _quietly(self.ui.countSpinBox, "setValue", seen.count)
+
+
+def _ages(node):
+    """Return when a node and its voxels, or its segments and theirs, were changed."""
+    if not node.IsA("vtkMRMLSegmentationNode"):
+        content = [node.GetImageData()]
+    else:
+        segmentation = node.GetSegmentation()
+        segments = [segmentation.GetNthSegment(index) for index in range(segmentation.GetNumberOfSegments())]
+        content = [*segments, *(segment.GetRepresentation("Binary labelmap") for segment in segments)]
+    return node.GetMTime(), *(one.GetMTime() if one else 0 for one in content)
 
 
 def _choose(field, choice):

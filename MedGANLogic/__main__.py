@@ -175,7 +175,7 @@ def _preflight(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from MedGANLogic.check import Level, check, gathered
+    from MedGANLogic.check import Level, absent, check, gathered
     from MedGANLogic.images import read
 
     card = catalogue.find(options.model).card
@@ -186,7 +186,8 @@ def _check(options: argparse.Namespace) -> int:
         raise MedGANError(f"{card.name} reads {', '.join(card.inputs) or 'no image'}: found {found}")
     units = {role: domain.unit for role, domain in card.inputs.items()}
     units[first] = options.input_unit or units[first]
-    findings = gathered({role: check(card, role, read(file, units[role])) for role, file in files.items()})
+    found = {role: check(card, role, read(file, units[role])) for role, file in files.items()}
+    findings = gathered(found | absent(card, files))
     if options.json:
         print(json.dumps([finding.to_json() for finding in findings], indent=2))
     else:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from MedGANLogic.chance import Chance
-from MedGANLogic.domain import Domain
+from MedGANLogic.domain import Domain, Labels
 from MedGANLogic.errors import MedGANError
 from MedGANLogic.passes import PLANES, Pass, Step
 
@@ -78,6 +78,11 @@ class Card:
         """All roles, inputs first."""
         return {**self.inputs, **self.targets}
 
+    @property
+    def optional_inputs(self) -> tuple[str, ...]:
+        """Inputs that need not be given: label maps beside an image, which are background everywhere without one."""
+        return tuple(role for role, of in list(self.inputs.items())[1:] if isinstance(of.window, Labels))
+
     def to_json(self) -> dict[str, Any]:
         """Return the plain data of ``configs/medgan.json``."""
         return {
@@ -136,7 +141,7 @@ class Card:
 
     def _refuse_loose_ends(self) -> None:
         """Refuse passes that read what is not there yet or overwrite an input, and targets that none writes."""
-        shown = {name for role, domain in self.inputs.items() for name in domain.window.volumes(role)}
+        shown = {name for role, domain in self.inputs.items() for name in domain.window.input_volumes(role)}
         given, written = shown | self.chance.keys(), set[str]()
         if not given or (self.inputs and self.chance):
             raise BundleError(f"{CARD.as_posix()}: a model begins with inputs or with chance")

@@ -1,7 +1,7 @@
 """Does this image fit this model? Findings in words, before any work. No torch."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from MedGANLogic.catalogue import Card
-from MedGANLogic.domain import Array, Domain, FixedWindow
+from MedGANLogic.domain import Array, Domain, FixedWindow, Labels
 from MedGANLogic.errors import MedGANError
 from MedGANLogic.images import Image, Orientation
 
@@ -71,18 +71,26 @@ def check(card: Card, role: str, image: Image) -> list[Finding]:
     """Return all findings about an image that is to be the input ``role`` of a model, the gravest first.
 
     Looked at: channels, empty or constant voxels, NaN, label maps, modality (by header and by intensity), unit
-    (a CT offset by 1024, activity instead of SUV), spacing, field of view, contrast, synthetic input.
+    (a CT offset by 1024, activity instead of SUV), spacing, field of view, contrast, synthetic input; of an input that
+    is a label map: values that are none of its labels.
     """
-    broken = _broken(image)
+    labelled = isinstance(card.inputs[role].window, Labels)
+    broken = _broken(image, labelled)
     if any(finding.level is Level.ERROR for finding in broken):
         return broken
     if broken:
         background = image.voxels.dtype.type(card.inputs[role].background)
         finite = np.where(np.isfinite(image.voxels), image.voxels, background)
         image = Image(finite, image.affine, image.unit, image.facts)
-    rules: tuple[Rule, ...] = (_header, _labels, _values, _extent, _contrast)
+    rules: tuple[Rule, ...] = (_header, _known) if labelled else (_header, _labels, _values, _extent, _contrast)
     found = [*broken, *(finding for rule in rules for finding in rule(card, role, image))]
     return sorted(found, key=lambda finding: -finding.level)
+
+
+def absent(card: Card, given: Collection[str]) -> dict[str, list[Finding]]:
+    """Return a warning, by role, for every input that may be left out and was."""
+    text = "no labels are given: taken as background everywhere"
+    return {role: [Finding(Level.WARNING, text)] for role in card.optional_inputs if role not in given}
 
 
 def gathered(found: Mapping[str, Sequence[Finding]]) -> list[Finding]:
@@ -111,7 +119,7 @@ def contrast(domain: Domain, values: Array) -> list[float]:
     return [float(q) for q in np.quantile(domain.window.scale(values).to_network(inside), QUANTILES)]
 
 
-def _broken(image: Image) -> list[Finding]:
+def _broken(image: Image, may_be_empty: bool) -> list[Finding]:
     voxels = image.voxels
     if voxels.size == 0:
         return [Finding(Level.ERROR, f"the image is empty: {'×'.join(map(str, image.grid.shape))} voxels")]
@@ -123,7 +131,7 @@ def _broken(image: Image) -> list[Finding]:
     if missing > 0.5:
         return [Finding(Level.ERROR, f"{missing:.0%} of the voxels are NaN or infinite: nothing is left to translate")]
     inside = voxels[finite] if missing else voxels
-    if inside.min() == inside.max():
+    if inside.min() == inside.max() and not may_be_empty:
         return [Finding(Level.ERROR, f"every voxel has the value {inside.min():g}: the image shows nothing")]
     if missing > 0:
         return [Finding(Level.WARNING, f"{missing:.2%} of the voxels are NaN or infinite: taken as background")]
@@ -164,6 +172,22 @@ def _labels(_card: Card, _role: str, image: Image) -> list[Finding]:
         text = f"the image looks like a label map (whole numbers, {alike:.0%} of neighbours equal)"
         return [Finding(Level.ERROR, text, forceable=True)]
     return []
+
+
+def _known(card: Card, role: str, image: Image) -> list[Finding]:
+    """Compare the values of a label map with the labels that the model reads."""
+    window = card.inputs[role].window
+    labels = window.labels if isinstance(window, Labels) else ()
+    found = set(np.unique(image.voxels[0]).tolist()) - {0}
+    known = {label.value for label in labels}
+    if not found:
+        return [Finding(Level.WARNING, "the label map is background everywhere")]
+    if not found - known:
+        return []
+    strange = ", ".join(f"{value:g}" for value in sorted(found - known)[:5])
+    meant = ", ".join(f"{label.value} ({label.name})" for label in labels)
+    text = f"the values {strange} are none of its labels, {meant}: taken as background"
+    return [Finding(Level.WARNING if found & known else Level.ERROR, text, forceable=True)]
 
 
 def _values(card: Card, role: str, image: Image) -> list[Finding]:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from MedGANLogic.chance import ChanceError
 from MedGANLogic.domain import Array, Domain, Labels, Scale
 from MedGANLogic.errors import MedGANError
-from MedGANLogic.images import Affine, Grid, Image, Orientation, read, without_surroundings
+from MedGANLogic.images import Affine, Grid, Image, Orientation, placed, read, without_surroundings
 from MedGANLogic.passes import PLANES
 from MedGANLogic.study import Study
 
@@ -176,8 +176,7 @@ def as_it_lies(image: Image, grid: Grid, domain: Domain) -> tuple[Image, NDArray
     """Return an image on a grid (linear, labels by nearest neighbour), and where the grid lies inside of the image."""
     everywhere = replace(image, voxels=np.ones((1, *image.grid.shape), np.float32))
     known = everywhere.on_grid(grid, outside=0.0).voxels[0] > 0.999
-    nearest = isinstance(domain.window, Labels)
-    return image.on_grid(grid, outside=domain.background, nearest=nearest), known
+    return placed(image, grid, domain), known
 
 
 def prepare(row: Row, study: Study, place: Place | None = None) -> Case:
@@ -200,12 +199,12 @@ def prepare(row: Row, study: Study, place: Place | None = None) -> Case:
     volumes, bodies = {}, {}
     seen = np.ones(grid.shape, bool)
     for role, domain in roles.items():
-        placed, known = place(role, images[role], grid) if place else as_it_lies(images[role], grid, domain)
+        lying, known = place(role, images[role], grid) if place else as_it_lies(images[role], grid, domain)
         seen &= known
         # Where a label is none there is no less body.
         if not isinstance(domain.window, Labels):
-            placed, bodies[role] = without_surroundings(placed, domain)
-        volumes[role] = placed.voxels[0]
+            lying, bodies[role] = without_surroundings(lying, domain)
+        volumes[role] = lying.voxels[0]
     if not bodies:
         raise CohortError(f"subject {row.subject} has nothing but labels: {', '.join(roles)}")
     body = np.logical_and.reduce(list(bodies.values()))

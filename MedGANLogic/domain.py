@@ -61,8 +61,16 @@ class Window(ABC):
         return (role,)
 
     def shown(self, values: Array, scale: Scale) -> NDArray[np.float32]:
-        """Turn values in the unit into what networks read, or should write: (volumes, …) in their range."""
+        """Turn values in the unit into what networks should write for a target: (volumes, …) in their range."""
         return scale.to_network(values)[None]
+
+    def input_volumes(self, role: str) -> tuple[str, ...]:
+        """Return the names of the volumes that networks read for an input."""
+        return self.volumes(role)
+
+    def shown_as_input(self, values: Array, scale: Scale) -> NDArray[np.float32]:
+        """Turn values in the unit into what networks read: (input volumes, …) in their range."""
+        return self.shown(values, scale)
 
     def answer(self, written: Array, scale: Scale) -> Array:
         """Turn what networks wrote for a target, (volumes, …) in their range, into values (1, …) in its unit."""
@@ -166,6 +174,14 @@ class Labels(Window):
         """One volume per label, background first: 1 where it is, 0 elsewhere."""
         known = np.array([0, *(label.value for label in self.labels)])
         return np.asarray(known.reshape(-1, *[1] * np.ndim(values)) == values, np.float32)
+
+    def input_volumes(self, role: str) -> tuple[str, ...]:
+        """One volume per label: where none of them is, there is background."""
+        return self.volumes(role)[1:]
+
+    def shown_as_input(self, values: Array, scale: Scale) -> NDArray[np.float32]:
+        """One volume per label, in an image's range: 1 where it is, -1 elsewhere, as beyond an image."""
+        return 2 * self.shown(values, scale)[1:] - 1
 
     def answer(self, written: Array, scale: Scale) -> Array:  # noqa: ARG002 - the highest score wins on any scale
         values = np.array([0, *(label.value for label in self.labels)], np.int16)

@@ -32,6 +32,7 @@ from MedGANLogic.bundle import Bundle, describe, rounded, save
 from MedGANLogic.catalogue import Card, Model, sha256
 from MedGANLogic.check import QUANTILES, contrast
 from MedGANLogic.cohort import PARTS, Case, fold, packed_study, unpack
+from MedGANLogic.domain import Labels
 from MedGANLogic.feeds import Pool
 from MedGANLogic.images import Grid
 from MedGANLogic.parts.features.frozen import FrozenFeatures
@@ -399,8 +400,12 @@ def _departures(experiment: Experiment, pace: Pace) -> tuple[str, ...]:
 
 
 def _validity(study: Study, cases: Sequence[Case]) -> dict[str, Any]:
-    """Say what the training cohort's inputs were like, with room around it [assumed: half as much again]."""
-    shown = study.inputs or study.targets
+    """Say what the training cohort's images were like, with room around it [assumed: half as much again].
+
+    Of label maps that go in nothing is said: they are what they are.
+    """
+    images = [role for role, domain in study.inputs.items() if not isinstance(domain.window, Labels)]
+    shown = images or list(study.targets)
     grids = [_seen(study, case, role) for case in cases for role in shown if study.source(role) in case.volumes]
     extents = np.array([grid.extent_mm for grid in grids])
     spacings = np.array([grid.spacing_mm for grid in grids])
@@ -408,7 +413,7 @@ def _validity(study: Study, cases: Sequence[Case]) -> dict[str, Any]:
         "anatomy": list(study.about.get("anatomy", [])),
         "spacing_mm": [[round(low / 2, 3), round(high * 1.6, 3)] for low, high in _limits(spacings)],
         "extent_mm": [[round(low / 2, 1), round(high * 1.5, 1)] for low, high in _limits(extents)],
-        "contrast": {role: _contrast_limits(cases, role, study) for role in study.inputs},
+        "contrast": {role: _contrast_limits(cases, role, study) for role in images},
     }
 
 

@@ -309,7 +309,8 @@ class _Cut:
         source = self.study.source(role)
         domain, scale = self.study.domains[source], self.pool.scales[self.index][source]
         values = self._renoised(role, offset, self._values(role, offset))
-        return self.chance.shaded(role, self.study, domain.window.shown(values, scale))
+        show = domain.window.shown_as_input if role in self.study.inputs else domain.window.shown
+        return self.chance.shaded(role, self.study, show(values, scale))
 
     def _renoised(self, role: str, offset: int, values: Array) -> Array:
         """Return the values of an input that is improved, or of its target, with other noise."""

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from MedGANLogic.domain import FOREIGN_UNITS, UNITS, Array, Domain
+from MedGANLogic.domain import FOREIGN_UNITS, UNITS, Array, Domain, Labels
 from MedGANLogic.errors import MedGANError
 
 Affine = NDArray[np.float64]
@@ -229,6 +229,11 @@ def solid(mask: Array, spacing_mm: tuple[float, float, float]) -> NDArray[np.boo
     grown = sitk.And(sitk.BinaryDilate(core, [r + 1 for r in radius[:2]] + [0], sitk.sitkBall), tissue)
     slices = [sitk.BinaryFillhole(grown[:, :, k]) for k in range(grown.GetSize()[2])]
     return np.ascontiguousarray(from_sitk(sitk.JoinSeries(slices)).astype(bool))
+
+
+def placed(image: Image, grid: Grid, domain: Domain) -> Image:
+    """Resample what a domain says an image is: linear, labels by nearest neighbour; background outside of it."""
+    return image.on_grid(grid, domain.background, nearest=isinstance(domain.window, Labels))
 
 
 def without_surroundings(image: Image, domain: Domain) -> tuple[Image, NDArray[np.bool_]]:

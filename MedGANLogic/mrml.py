@@ -216,6 +216,31 @@ def image_from_segmentation(node: Node, grid: Grid) -> tuple[Image, Labels]:
     return Image(merged, grid.affine, "label"), Labels(labels)
 
 
+def labels_from_node(node: Node, labels: Labels, grid: Grid) -> Image:
+    """Return a segmentation, or a label map volume, as a label image (1, I, J, K; int16) with the values of labels.
+
+    A segment is known by its name, in capitals or not; where segments overlap the later label wins. A segmentation is
+    brought onto a grid in the world; a label map volume stays where it is, and its values are taken for the labels'.
+    Raises NodeError for a segmentation that has none of the labels, and what ``image_from_segmentation`` and
+    ``image_from_node`` raise.
+    """
+    if node.GetClassName() != "vtkMRMLSegmentationNode":
+        return image_from_node(node, "label")
+    segmentation = _segmentation_of(node)
+    segments = [segmentation.GetSegment(key) for key in segmentation.GetSegmentIDs()]
+    named = {segment.GetName().casefold(): segment for segment in segments}
+    known = [label for label in labels.labels if label.name.casefold() in named]
+    if not known:
+        there = ", ".join(segment.GetName() for segment in segments)
+        wanted = " or ".join(label.name for label in labels.labels)
+        raise NodeError(f"{_called(node)} has no segment called {wanted}: found {there}; rename yours")
+    merged = _nothing_on(grid, np.int16)
+    for label in known:
+        painted = _labels_on(grid, _painted(node, named[label.name.casefold()]))
+        np.copyto(merged, np.int16(label.value), where=painted.voxels > 0)
+    return Image(merged, grid.affine, "label")
+
+
 def mask_from_segment(node: Node, segment_id: str, grid: Grid) -> Image:
     """Return one segment as a mask (1, I, J, K; uint8, 1 inside) on a grid in the world.
 
@@ -227,11 +252,10 @@ def mask_from_segment(node: Node, segment_id: str, grid: Grid) -> Image:
     if segment is None:
         there = ", ".join(f"{key} ({segmentation.GetSegment(key).GetName()})" for key in segmentation.GetSegmentIDs())
         raise NodeError(f"{_called(node)} has no segment {segment_id!r}: there are {there}")
-    own = _label_map(node, segment.GetRepresentation(_LABELMAP))
-    inside = own.voxels == segment.GetLabelValue()
-    if not inside.any():
+    own = _painted(node, segment)
+    if not own.voxels.any():
         raise NodeError(f"segment {segment.GetName()!r} is empty: paint it, or choose another one")
-    return _labels_on(grid, replace(own, voxels=inside.view(np.uint8)))
+    return _labels_on(grid, own)
 
 
 def mask_from_roi(node: Node, grid: Grid) -> Image:
@@ -471,6 +495,13 @@ def _segmentation_of(node: Node) -> Any:
     if not segmentation.ContainsRepresentation(_LABELMAP):
         raise NodeError(f"{_called(node)} has no binary label map: create it in the Segmentations module first")
     return segmentation
+
+
+def _painted(node: Node, segment: Any) -> Image:
+    """Return a segment of a segmentation as a mask (1, I, J, K; uint8, 1 inside), where it lies in the world."""
+    own = _label_map(node, segment.GetRepresentation(_LABELMAP))
+    inside = own.voxels == segment.GetLabelValue()
+    return replace(own, voxels=inside.view(np.uint8))
 
 
 def _segment_of(label: Label, data: Any) -> Any:

@@ -244,7 +244,7 @@ class Study:
 
     def whole_volume(self, network: str, multiple: int) -> Pass:
         """Return the pass that reads all inputs and writes all targets."""
-        reads = tuple(name for role, domain in self.inputs.items() for name in domain.window.volumes(role))
+        reads = tuple(name for role, domain in self.inputs.items() for name in domain.window.input_volumes(role))
         return Pass(network, reads, self.written, self.dimensions, self.neighbours, multiple, finer=self.finer)
 
     @property

@@ -29,7 +29,8 @@ def _card(
     chance: dict[str, Chance] | None = None,
     **further,
 ) -> Card:
-    reads = tuple(inputs or chance)
+    reads = tuple(name for role, domain in inputs.items() for name in domain.window.input_volumes(role))
+    reads = reads or tuple(chance)
     writes = tuple(volume for role, domain in targets.items() for volume in domain.window.volumes(role))
     return Card(
         name=name,
@@ -93,6 +94,7 @@ def _valid() -> Card:
 CARDS: dict[str, Callable[[], Card]] = {
     "translate": lambda: _card("toy-translate", "mr-to-ct", {"mr": MR}, {"ct": CT}),
     "two-inputs": lambda: _card("toy-two-inputs", "mr-to-pet", {"mr": MR, "ct": CT}, {"pet": PET}),
+    "guided": lambda: _card("toy-guided", "guided-pet", {"ct": CT, "tumour": SEGMENTATION}, {"pet": PET}),
     "two-targets": lambda: _card("toy-two-targets", "mr-to-all", {"mr": MR}, {"ct": CT, "tissues": SEGMENTATION}),
     "denoise": lambda: _card("toy-denoise", "denoise-ct", {"ct": CT}, {"clean": CT}, strength=0.75),
     "finer": lambda: _card("toy-finer", "super-resolution", {"mr": MR}, {"fine": MR}, finer=(1, 2, 3)),

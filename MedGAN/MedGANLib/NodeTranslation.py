@@ -7,7 +7,7 @@ from pathlib import Path
 
 from MedGANLib.Task import Task
 from MedGANLogic.catalogue import Model
-from MedGANLogic.domain import Labels
+from MedGANLogic.domain import Domain, Labels
 from MedGANLogic.images import Image, read, write
 from MedGANLogic.jobs import Job
 from MedGANLogic.mrml import (
@@ -15,6 +15,7 @@ from MedGANLogic.mrml import (
     finished,
     grid_of,
     image_from_node,
+    labels_from_node,
     segmentation_by_slabs,
     volume_by_slabs,
 )
@@ -41,7 +42,8 @@ class NodeTranslation(Task):
         interpreter: str = sys.executable,
         replacedNode=None,
     ) -> None:
-        """``inputNodes`` are volumes by role; ``makeMask`` returns a mask on a grid, when it is asked for.
+        """``inputNodes`` are volumes by role, or for labels segmentations; what a model does without may be left out.
+        ``makeMask`` returns a mask on a grid, when it is asked for.
 
         ``outputNames`` are names by target; one that is taken gets a number. ``replacedNode`` takes the first result
         instead of a new node. Raises NodeError for one that cannot.
@@ -79,7 +81,7 @@ class NodeTranslation(Task):
             if not self.scene.IsNodePresent(node):
                 raise NodeError(f"volume {node.GetName()!r} is no longer in the scene: choose another")
             inputs[role] = folder / f"{len(inputs)}.npy"
-            write(image_from_node(node, self.model.card.inputs[role].unit), inputs[role])
+            write(inputImage(node, self.model.card.inputs[role], next(iter(self.inputNodes.values()))), inputs[role])
             yield self.work
         if self.makeMask is None:
             return inputs, None
@@ -134,6 +136,16 @@ class NodeTranslation(Task):
             node.RemoveAllDisplayNodeIDs()
         self.scene.RemoveNode(node)
         return kept
+
+
+def inputImage(node, domain: Domain, firstNode) -> Image:
+    """Return what a node is to a model; ``firstNode`` is the volume on whose grid a segmentation is put.
+
+    Raises NodeError for a node that it cannot be.
+    """
+    if isinstance(domain.window, Labels):
+        return labels_from_node(node, domain.window, grid_of(firstNode))
+    return image_from_node(node, domain.unit)
 
 
 def _untilReady(steps) -> Iterator[float]:

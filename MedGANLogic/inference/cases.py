@@ -50,8 +50,7 @@ def case_inputs(study: Study, case: Case) -> dict[str, Volume]:
         values = slices_first(case.in_unit(source, case.volumes[source]), study.plane)
         if made and made.degraded:
             values = made.degraded[0].apply(values, study.dimensions)
-        shown = domain.window.shown(values, case.scale(source, study.domains[source]))
-        volumes |= {
-            name: np.ascontiguousarray(one) for name, one in zip(domain.window.volumes(role), shown, strict=True)
-        }
+        shown = domain.window.shown_as_input(values, case.scale(source, study.domains[source]))
+        names = domain.window.input_volumes(role)
+        volumes |= {name: np.ascontiguousarray(one) for name, one in zip(names, shown, strict=True)}
     return volumes

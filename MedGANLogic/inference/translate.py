@@ -18,14 +18,15 @@ from MedGANLogic import __version__, dicom
 from MedGANLogic.bundle import Bundle, open_bundle
 from MedGANLogic.catalogue import RESEARCH_USE, Card, Model, find
 from MedGANLogic.chance import refuse_unknown
-from MedGANLogic.check import Finding, check, gathered, refuse
-from MedGANLogic.domain import Domain, Scale
+from MedGANLogic.check import Finding, absent, check, gathered, refuse
+from MedGANLogic.domain import Domain, Labels, Scale
 from MedGANLogic.images import (
     Grid,
     Image,
     ImageError,
     Orientation,
     fingerprint,
+    placed,
     read,
     suffix_of,
     without_surroundings,
@@ -60,7 +61,8 @@ def translate(
 ) -> Translation:
     """Translate an image: same grid (or the card's finer one over the same box), the target's unit.
 
-    A model with several inputs takes them by role; those after the first are resampled onto its grid. Outside of
+    A model with several inputs takes them by role; those after the first are resampled onto its grid. A label map among
+    those may be left out: it is background then, and a warning says so. Outside of
     ``mask`` (any grid; resampled by nearest neighbour) the result is the target's background. ``strength`` (0 to 1) is
     the share of the change that is applied, where the card has one. Findings of ``check`` that are errors raise
     RefusedError before any work, unless they may be forced and are; warnings go into the provenance. ``progress`` is
@@ -74,6 +76,7 @@ def translate(
     findings = _findings(card, given)
     refuse(findings, force)
     first, *others = given.values()
+    given |= {role: _nothing(card.inputs[role], first.grid) for role in card.optional_inputs if role not in given}
     for image in others:
         _refuse_beside(image, first)
     orientation = Orientation.nearest(first.affine)
@@ -195,13 +198,19 @@ def _chances(card: Card, seed: int, stack: range, choices: Mapping[str, str]) ->
 
 
 def _by_role(card: Card, images: Image | Mapping[str, Image]) -> dict[str, Image]:
-    """Return the images by role in the card's order, the first one's first."""
+    """Return the images that are given by role in the card's order, the first one's first."""
     given = images if isinstance(images, Mapping) else dict.fromkeys(list(card.inputs)[:1], images)
-    if not card.inputs or given.keys() != card.inputs.keys():
+    needed = card.inputs.keys() - set(card.optional_inputs)
+    if not card.inputs or not needed <= given.keys() <= card.inputs.keys():
         raise ImageError(
             f"{card.name} reads {', '.join(card.inputs) or 'no image'}: found {', '.join(given) or 'none'}"
         )
-    return {role: given[role] for role in card.inputs}
+    return {role: given[role] for role in card.inputs if role in given}
+
+
+def _nothing(domain: Domain, grid: Grid) -> Image:
+    """Return an image of background."""
+    return Image(np.full((1, *grid.shape), domain.background, np.float32), grid.affine, domain.unit)
 
 
 def strength_of(card: Card, strength: float | None) -> float:
@@ -215,7 +224,7 @@ def strength_of(card: Card, strength: float | None) -> float:
 
 def _findings(card: Card, images: Mapping[str, Image]) -> list[Finding]:
     """Return what ``check`` finds about every input, the gravest first."""
-    return gathered({role: check(card, role, image) for role, image in images.items()})
+    return gathered({role: check(card, role, image) for role, image in images.items()} | absent(card, images))
 
 
 def _refuse_beside(image: Image, first: Image) -> None:
@@ -225,22 +234,24 @@ def _refuse_beside(image: Image, first: Image) -> None:
 
 
 def prepare(image: Image, grid: Grid, domain: Domain) -> Image:
-    """Bring an image onto a grid in R, A, S order, its surroundings and NaN set to background."""
-    return without_surroundings(_upright(image, grid, domain), domain)[0]
+    """Bring an image onto a grid in R, A, S order, its surroundings and NaN set to background; labels have no
+    surroundings."""
+    upright = _upright(image, grid, domain)
+    return upright if isinstance(domain.window, Labels) else without_surroundings(upright, domain)[0]
 
 
 def _upright(image: Image, grid: Grid, domain: Domain) -> Image:
     """Bring an image onto a grid in R, A, S order, NaN set to background."""
     finite = np.where(np.isfinite(image.voxels), image.voxels, domain.background)
     upright = replace(image, voxels=finite).with_orientation(Orientation.nearest(image.affine))
-    return upright.on_grid(grid, outside=domain.background)
+    return placed(upright, grid, domain)
 
 
 def to_network(role: str, image: Image, domain: Domain, plane: str) -> tuple[dict[str, Volume], Scale]:
     """Return a prepared image's volumes by name in the network's range, slices first, and the scale that did it."""
     scale = domain.window.scale(image.voxels)
-    shown = domain.window.shown(slices_first(image.voxels[0], plane), scale)
-    return dict(zip(domain.window.volumes(role), shown, strict=True)), scale
+    shown = domain.window.shown_as_input(slices_first(image.voxels[0], plane), scale)
+    return dict(zip(domain.window.input_volumes(role), shown, strict=True)), scale
 
 
 def from_network(
@@ -260,8 +271,8 @@ def from_network(
     chosen = scale or domain.window.scale(np.zeros(1, np.float32))
     written = np.stack([slices_back(volumes[name], plane) for name in domain.window.volumes(role)])
     outside = float(chosen.to_network(np.array(domain.background)))
-    placed = Image(written, grid.affine, "none").on_grid(wanted, outside)
-    return Image(domain.window.answer(placed.voxels, chosen), wanted.affine, domain.unit)
+    lying = Image(written, grid.affine, "none").on_grid(wanted, outside)
+    return Image(domain.window.answer(lying.voxels, chosen), wanted.affine, domain.unit)
 
 
 @dataclass(frozen=True)

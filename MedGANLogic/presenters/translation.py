@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 from MedGANLogic.catalogue import RESEARCH_USE, Card, Model
-from MedGANLogic.check import Finding, Level, gathered
+from MedGANLogic.check import Finding, Level, absent, gathered
 from MedGANLogic.domain import Labels
 from MedGANLogic.presenters.choices import Choice, choices_of
 from MedGANLogic.presenters.models import facts, input_title, task_title
@@ -85,11 +85,13 @@ class Option:
 
 @dataclass(frozen=True)
 class Slot:
-    """An image that the model wants."""
+    """An image that the model wants, or labels (a segmentation, a label map); what is optional may be left out."""
 
     role: str
     title: str
     is_filled: bool
+    is_labels: bool = False
+    is_optional: bool = False
 
 
 @dataclass(frozen=True)
@@ -147,7 +149,9 @@ def view(
         return _WITHOUT_MODEL
     card = model.card
     listed = [one for one in models if one.card.task == card.task]
-    findings = gathered({role: given[role].findings or () for role in card.inputs if role in given})
+    # What is left out is told once all else is there.
+    found: dict[str, Sequence[Finding]] = {} if _missing(card, given) else {**absent(card, given)}
+    findings = gathered(found | {role: given[role].findings or () for role in card.inputs if role in given})
     errors = [finding for finding in findings if finding.level is Level.ERROR]
     forceable = bool(errors) and all(finding.forceable for finding in errors)
     reason = _why_not(card, given, errors, forceable and chosen.in_spite_of_errors)
@@ -157,7 +161,7 @@ def view(
         models=tuple(Option(one.card.name, one.card.title, _hint(one.card)) for one in listed),
         model=card.name,
         facts=tuple(facts(model)),
-        slots=tuple(Slot(role, input_title(role, of), role in given) for role, of in card.inputs.items()),
+        slots=_slots(card, given),
         findings=tuple(findings),
         takes_mask=bool(card.inputs),
         strength=None if card.strength is None else _first_of(chosen.strength, card.strength),
@@ -279,13 +283,31 @@ def _automatic(devices: Devices) -> str:
 
 def _why_not(card: Card, given: Mapping[str, Given], errors: Sequence[Finding], forced: bool) -> str:
     """Say why the work cannot begin; nothing where it can."""
-    if missing := [input_title(role, domain) for role, domain in card.inputs.items() if role not in given]:
-        return f"Choose a volume for {missing[0]}."
-    if any(given[role].findings is None for role in card.inputs):
+    if missing := _missing(card, given):
+        return f"Choose a volume for {input_title(missing[0], card.inputs[missing[0]])}."
+    if any(given[role].findings is None for role in card.inputs if role in given):
         return "Looking at the volume …"
     if errors and not forced:
         return errors[0].text[0].upper() + errors[0].text[1:] + "."
     return ""
+
+
+def _missing(card: Card, given: Mapping[str, Given]) -> list[str]:
+    """Return the roles without which the work cannot begin."""
+    return [role for role in card.inputs if role not in given and role not in card.optional_inputs]
+
+
+def _slots(card: Card, given: Mapping[str, Given]) -> tuple[Slot, ...]:
+    return tuple(
+        Slot(
+            role,
+            input_title(role, domain),
+            is_filled=role in given,
+            is_labels=isinstance(domain.window, Labels),
+            is_optional=role in card.optional_inputs,
+        )
+        for role, domain in card.inputs.items()
+    )
 
 
 def _outputs(card: Card, given: Mapping[str, Given]) -> tuple[Output, ...]:

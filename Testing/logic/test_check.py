@@ -10,8 +10,8 @@ import pytest
 from numpy.typing import NDArray
 
 from MedGANLogic.catalogue import Card
-from MedGANLogic.check import QUANTILES, Finding, Level, RefusedError, check, contrast, refuse
-from MedGANLogic.domain import CT, MR, PET, Domain
+from MedGANLogic.check import QUANTILES, Finding, Level, RefusedError, absent, check, contrast, refuse
+from MedGANLogic.domain import CT, MR, PET, Domain, Label, Labels
 from MedGANLogic.images import Image, read
 
 AFFINE = np.diag([1.0, 1.0, 3.0, 1.0])
@@ -58,6 +58,37 @@ def warnings(model: Card, scan: Image) -> list[str]:
 def only(texts: list[str]) -> str:
     assert len(texts) == 1, texts
     return texts[0]
+
+
+LESIONS = Labels((Label(1, "core", (1, 2, 3)), Label(4, "rim", (3, 2, 1))))
+GUIDED_MODEL = replace(CT_MODEL, inputs={"ct": CT, "lesion": Domain("SEG", "label", LESIONS, 0.0)})
+
+
+def found_in_labels(values: NDArray[Any]) -> list[tuple[Level, str]]:
+    return [(one.level, one.text) for one in check(GUIDED_MODEL, "lesion", image(values, "label"))]
+
+
+def test_a_label_map_that_is_asked_for_is_one(limb: NDArray[np.int_]) -> None:
+    assert found_in_labels(np.where(limb == 3, 4, 0)) == []
+    assert found_in_labels(np.where(limb == 3, 4.0, 0.0)) == []
+
+
+def test_values_that_are_no_labels_of_the_model_are_told(limb: NDArray[np.int_]) -> None:
+    ((level, text),) = found_in_labels(np.array([0, 1, 2, 255])[limb])
+    assert level is Level.WARNING and "the values 2, 255 are none of its labels, 1 (core), 4 (rim)" in text
+    ((level, text),) = found_in_labels(np.where(limb == 3, 255, 0))
+    assert level is Level.ERROR and "the values 255 are none" in text
+    ((level, _),) = found_in_labels(limb + 0.5)
+    assert level is Level.ERROR
+
+
+def test_a_label_map_without_labels_is_told(limb: NDArray[np.int_]) -> None:
+    assert found_in_labels(0 * limb) == [(Level.WARNING, "the label map is background everywhere")]
+
+
+def test_labels_alone_may_be_left_out() -> None:
+    assert list(absent(GUIDED_MODEL, ["ct"])) == ["lesion"]
+    assert not absent(GUIDED_MODEL, ["ct", "lesion"]) and not absent(CT_MODEL, [])
 
 
 @pytest.fixture(scope="module")

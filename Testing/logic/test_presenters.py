@@ -13,6 +13,7 @@ from MedGANLogic.catalogue import Model
 from MedGANLogic.chance import Chance
 from MedGANLogic.check import Finding, Level
 from MedGANLogic.domain import CT, MR
+from MedGANLogic.images import Image
 from MedGANLogic.inference.translate import translate
 from MedGANLogic.presenters.choices import Choice, choices_of
 from MedGANLogic.presenters.models import facts, input_title, task_title
@@ -189,6 +190,7 @@ def test_arguments_do_what_was_chosen(task, tmp_path, mr, ct):
 
     model = catalogue.read(save_toy(task, tmp_path))
     images = {"mr": mr, "ct": replace(ct, affine=mr.affine) if task == "two-inputs" else ct}
+    images["tumour"] = Image((ct.voxels > 0).astype(np.int16), ct.affine, "label")
     inputs = {role: tmp_path / f"{role}.nii.gz" for role in model.card.inputs}
     for role, file in inputs.items():
         write(images[role], file)
@@ -210,6 +212,18 @@ def test_arguments_do_what_was_chosen(task, tmp_path, mr, ct):
     written = {"two-targets": ["out-tissues.nrrd"], "sample": ["out-1.nrrd"]}.get(task, [])
     assert sorted(path.name for path in tmp_path.glob("out*.nrrd")) == [*written, "out.nrrd"]
     assert [of["output"] for of in provenance.get("further", [])] == [str(tmp_path / name) for name in written]
+
+
+def test_labels_may_be_left_out_and_the_panel_says_what_that_means():
+    assert view(ALL, choosing("guided"), {}).says == "Choose a volume for CT (HU)."
+    assert not view(ALL, choosing("guided"), {"tumour": FINE}).may_press
+    seen = view(ALL, choosing("guided"), {"ct": FINE})
+    assert seen.may_press and [finding.level for finding in seen.findings] == [Level.WARNING]
+    assert "tumour: no labels are given" in seen.findings[0].text
+    assert [(slot.is_labels, slot.is_optional) for slot in seen.slots] == [(False, False), (True, True)]
+    assert not view(ALL, choosing("guided"), filled("guided")).findings
+    inputs = {"ct": Path("ct.npy")}
+    assert "--input" not in arguments(MODELS["guided"], choosing("guided"), inputs, None, Path("b.npy"))
 
 
 def test_mask_is_passed_on():

@@ -19,6 +19,7 @@ from MedGANLogic.domain import CT
 from MedGANLogic.images import Image, ImageError, Orientation, write
 from MedGANLogic.images import read as read_image
 from MedGANLogic.inference import translate as translation
+from MedGANLogic.inference.predict import predict
 from MedGANLogic.inference.translate import Request, sample, sample_file, translate, translate_file
 
 
@@ -80,6 +81,85 @@ def test_other_inputs_than_the_models_are_refused(roles, toy, mr):
 def test_lone_image_is_not_taken_for_two(toy, mr):
     with pytest.raises(ImageError, match="reads mr, ct: found mr"):
         translate(toy("two-inputs"), mr, "cpu")
+
+
+@pytest.fixture
+def tissues(beside):
+    """Labels of the same egg, some of them in the air around it."""
+    voxels = np.where(beside.voxels > 500, 7, np.where(beside.voxels > 0, 1, 0)).astype(np.int16)
+    voxels[:, 2:5, 2:5, 2:13] = 7
+    return Image(voxels, beside.affine, "label")
+
+
+def shown_of(monkeypatch, bundle, images):
+    """Return the volumes that a model's networks are shown, and its translation."""
+    seen = {}
+
+    def spied(passes, networks, volumes, *more):
+        seen.update(volumes)
+        return predict(passes, networks, volumes, *more)
+
+    monkeypatch.setattr(translation, "predict", spied)
+    return seen, translate(bundle, images, "cpu", force=True)
+
+
+def test_labels_go_in_one_by_one_as_they_are_and_nowhere_between(toy, mr, beside, tissues, monkeypatch):
+    ct = beside.on_grid(mr.grid, -1000.0)
+    seen, done = shown_of(monkeypatch, toy("guided"), {"ct": ct, "tumour": tissues})
+    assert list(seen) == ["ct", "tumour: fat", "tumour: bone"]
+    # Where each voxel's centre lies in the label map, by hand.
+    places = np.linalg.inv(tissues.affine) @ mr.affine @ np.vstack(
+        [np.indices(mr.grid.shape).reshape(3, -1), np.ones(mr.voxels.size)]
+    )  # fmt: skip
+    nearest = np.rint(places[:3]).astype(int)
+    inside = np.all((nearest >= 0) & (nearest < np.reshape(tissues.grid.shape, (3, 1))), axis=0)
+    expected = np.zeros(mr.voxels.size, int)
+    expected[inside] = tissues.voxels[0][tuple(nearest[:, inside])]
+    order = Orientation.nearest(mr.affine)
+    expected = np.moveaxis(order.apply(expected.reshape(mr.voxels.shape))[0], 2, 0)
+    for name, value in (("tumour: fat", 1), ("tumour: bone", 7)):
+        assert set(np.unique(seen[name])) == {-1, 1}
+        # Centres that lie between two voxels may go either way.
+        assert np.mean((seen[name] > 0) != (expected == value)) < 0.01
+    # In the air of the CT is a label as well: it has no body that would cut it off.
+    assert ((seen["tumour: bone"] > 0) & (seen["ct"] < -0.95)).any()
+    assert done.image.grid.matches(mr.grid)
+
+
+def test_labels_that_are_not_given_are_background_and_that_is_said(toy, mr, beside, tissues, monkeypatch):
+    ct = beside.on_grid(mr.grid, -1000.0)
+    seen, without = shown_of(monkeypatch, toy("guided"), ct)
+    assert all((volume == -1).all() for name, volume in seen.items() if name != "ct")
+    found = without.provenance["findings"]
+    assert [one["text"] for one in found if one["level"] == "warning" and one["text"].startswith("tumour: ")] == [
+        "tumour: no labels are given: taken as background everywhere"
+    ]
+    empty = replace(tissues, voxels=0 * tissues.voxels)
+    same = translate(toy("guided"), {"ct": ct, "tumour": empty}, "cpu", force=True)
+    assert np.array_equal(same.image.voxels, without.image.voxels)
+    there = translate(toy("guided"), {"ct": ct, "tumour": tissues}, "cpu", force=True)
+    assert np.abs(there.image.voxels - without.image.voxels).max() > 0.1
+    assert not [one for one in there.provenance["findings"] if one["text"].startswith("tumour: ")]
+
+
+def test_labels_alone_are_no_image(toy, tissues):
+    with pytest.raises(ImageError, match="reads ct, tumour: found tumour"):
+        translate(toy("guided"), {"tumour": tissues}, "cpu", force=True)
+
+
+def test_the_command_line_takes_labels_or_does_without(toy, mr, beside, tissues, tmp_path, capsys):
+    files = {role: tmp_path / f"{role}.nii" for role in ("ct", "tumour")}
+    write(beside, files["ct"])
+    write(tissues, files["tumour"])
+    ours = ["--model", str(toy("guided").model.folder)]
+    assert main(["check", *ours, str(files["ct"])]) in (0, 2)
+    assert "warning: tumour: no labels are given" in capsys.readouterr().out
+    for more, warns in ((["--input", "tumour", str(files["tumour"])], False), ([], True)):
+        output = tmp_path / f"pet-{warns}.nii"
+        assert main(["translate", *ours, *more, "--force", str(files["ct"]), str(output)]) == 0
+        assert ("no labels are given" in capsys.readouterr().err) == warns
+    pets = [read_image(tmp_path / f"pet-{warns}.nii", "SUV").voxels for warns in (True, False)]
+    assert np.abs(pets[0] - pets[1]).max() > 0.1
 
 
 @pytest.mark.parametrize("axes", [(0, 1, 2), (2, 0, 1), (1, 2, 0)])

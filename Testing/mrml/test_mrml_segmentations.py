@@ -13,14 +13,16 @@ import slicer.util
 import vtk
 
 from MedGANLogic import mrml
-from MedGANLogic.domain import Label, Labels
+from MedGANLogic.domain import Domain, Label, Labels
 from MedGANLogic.images import Grid, Image
 from MedGANLogic.mrml import (
     NodeError,
     grid_of,
     image_from_segmentation,
+    labels_from_node,
     mask_from_roi,
     mask_from_segment,
+    node_from_image,
     segmentation_by_slabs,
     segmentation_from_image,
 )
@@ -147,14 +149,16 @@ def test_one_segment_is_a_mask(segmentation: Any, reference: Any, labels: Image)
     np.testing.assert_array_equal(mask.voxels, labels.voxels == 300)
 
 
-def test_segments_painted_by_hand_keep_their_place_where_they_overlap_and_where_they_are_cropped(
-    reference: Any, scene: Any
-) -> None:
-    """In the segment editor every segment has the value 1, a layer of its own where two overlap, and a tight box."""
+def painted_by_hand(reference: Any, scene: Any, *names: str) -> tuple[Any, NDArray[Any]]:
+    """Return a segmentation of two boxes that overlap, and their masks.
+
+    In the segment editor every segment has the value 1, a layer of its own where two overlap, and a tight box.
+    """
     node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "by hand")
     node.SetAndObserveTransformNodeID(reference.GetTransformNodeID())
-    one, two = np.zeros((2, *SHAPE), np.uint8)
-    for painted, name, first, last in ((one, "one", (1, 2, 3), (4, 6, 8)), (two, "two", (3, 1, 5), (6, 4, 9))):
+    masks = np.zeros((2, *SHAPE), np.int16)
+    boxes = (((1, 2, 3), (4, 6, 8)), ((3, 1, 5), (6, 4, 9)))
+    for painted, name, (first, last) in zip(masks, names, boxes, strict=True):
         box = slicer.vtkOrientedImageData()
         box.SetExtent([edge for low, high in zip(first, last, strict=True) for edge in (low, high - 1)])
         box.AllocateScalars(vtk.VTK_UNSIGNED_CHAR, 1)
@@ -164,11 +168,41 @@ def test_segments_painted_by_hand_keep_their_place_where_they_overlap_and_where_
         box.SetImageToWorldMatrix(matrix)
         node.AddSegmentFromBinaryLabelmapRepresentation(box, name)
         painted[tuple(map(slice, first, last))] = 1
+    return node, masks
+
+
+def test_segments_painted_by_hand_keep_their_place_where_they_overlap_and_where_they_are_cropped(
+    reference: Any, scene: Any
+) -> None:
+    node, (one, two) = painted_by_hand(reference, scene, "one", "two")
     image, meaning = image_from_segmentation(node, grid_of(reference))
     np.testing.assert_array_equal(image.voxels[0], np.where(two, 2, one))
     assert [(label.value, label.name, label.snomed) for label in meaning.labels] == [(1, "one", ""), (2, "two", "")]
     mask = mask_from_segment(node, node.GetSegmentation().GetSegmentIdBySegmentName("two"), grid_of(reference))
     np.testing.assert_array_equal(mask.voxels[0], two)
+
+
+def test_labels_are_the_segments_that_are_called_so_whatever_lies_over_them(reference: Any, scene: Any) -> None:
+    node, (femur, _body) = painted_by_hand(reference, scene, "FÉMUR, left", "body")
+    # What is called so and empty is nowhere.
+    node.GetSegmentation().AddEmptySegment("", "unknown")
+    found = labels_from_node(node, LABELS, grid_of(reference))
+    assert found.unit == "label" and found.grid.matches(grid_of(reference))
+    np.testing.assert_array_equal(found.voxels[0], 3 * femur)
+
+
+def test_of_overlapping_labels_the_later_one_wins(reference: Any, scene: Any) -> None:
+    node, (unknown, femur) = painted_by_hand(reference, scene, "unknown", "Fémur, left")
+    found = labels_from_node(node, LABELS, grid_of(reference))
+    np.testing.assert_array_equal(found.voxels[0], np.where(unknown, 300, 3 * femur))
+
+
+def test_a_label_map_volume_is_taken_as_it_is(labels: Image, scene: Any) -> None:
+    node = node_from_image(labels, Domain("SEG", "label", LABELS, 0.0), scene, "labels")
+    assert node.IsA("vtkMRMLLabelMapVolumeNode")
+    found = labels_from_node(node, LABELS, Grid((1, 1, 1), np.eye(4)))
+    assert found.grid.matches(labels.grid)
+    np.testing.assert_array_equal(found.voxels, labels.voxels)
 
 
 def test_segmentation_meets_a_volume_on_another_grid_by_the_world(scene: Any, oblique: Any) -> None:
@@ -195,6 +229,11 @@ def test_segmentation_on_a_grid_that_is_shifted_is_what_the_toolkit_resamples(
 
 
 class TestRefused:
+    def test_segmentation_without_the_labels(self, reference: Any, scene: Any) -> None:
+        node, _masks = painted_by_hand(reference, scene, "Segment_1", "Segment_2")
+        with pytest.raises(NodeError, match=r"no segment called Fémur, left or .*: found Segment_1, Segment_2; rename"):
+            labels_from_node(node, LABELS, grid_of(reference))
+
     def test_segmentation_without_segments(self, scene: Any, oblique: Any) -> None:
         node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "S")
         with pytest.raises(NodeError, match="segmentation 'S' has no segments"):

@@ -13,7 +13,7 @@ from toys import CARDS, save_toy  # noqa: E402
 
 from MedGANLogic.bundle import open_bundle  # noqa: E402
 from MedGANLogic.catalogue import read  # noqa: E402
-from MedGANLogic.domain import CT, MR  # noqa: E402
+from MedGANLogic.domain import CT, MR, Labels  # noqa: E402
 from MedGANLogic.errors import MedGANError  # noqa: E402
 from MedGANLogic.images import Image  # noqa: E402
 from MedGANLogic.inference.translate import translate  # noqa: E402
@@ -24,6 +24,7 @@ from MedGANLogic.mrml import (  # noqa: E402
     image_from_segmentation,
     node_from_image,
     provenance_of,
+    segmentation_from_image,
 )
 from MedGANLogic.presenters.translation import Chosen, account  # noqa: E402
 
@@ -58,12 +59,22 @@ def begin(scene, models, mr):
     def start(task, chosen=CHOSEN, **more):
         nodes = {}
         for role, domain in models[task].card.inputs.items():
+            if isinstance(domain.window, Labels):
+                # Above the middle of the egg, under it nothing.
+                nodes[role] = segmentation_from_image(upper_half(mr, 7), domain.window, scene, role.upper())
+                continue
             image = mr if domain == MR else Image(np.where(mr.voxels > 100, 40.0, -1000.0), mr.affine, "HU")
             nodes[role] = node_from_image(image, domain, scene, role.upper())
         names = dict.fromkeys(models[task].card.targets, "result")
         return NodeTranslation(scene, models[task], chosen, nodes, names, **more)
 
     return start
+
+
+def upper_half(mr, value):
+    """Return a label map in which the upper half of the egg is bone."""
+    places = np.indices(mr.grid.shape)
+    return Image(np.where((mr.voxels > 100) & (places[2] > 3), value, 0).astype(np.int16), mr.affine, "label")
 
 
 def finished(translation):
@@ -88,6 +99,17 @@ def test_every_task_ends_as_a_node_of_its_kind(task, begin, models):
     assert [made.GetClassName() for made in translation.outputNodes] == [f"vtkMRML{kind}Node" for kind in kinds]
     assert translation.provenance["model_sha256"] == models[task].sha256
     assert account(provenance_of(node)) == account(translation.provenance)
+
+
+def test_labels_are_those_of_the_segments_that_are_called_so(begin, scene, models, mr):
+    translation = begin("guided")
+    ct, tumour = translation.inputNodes.values()
+    # Slicer knows a segment by its name, whatever its value.
+    tumour.GetSegmentation().GetSegment(tumour.GetSegmentation().GetSegmentIdBySegmentName("bone")).SetName("Bone")
+    translation.finish()
+    bundle, shown = open_bundle(models["guided"]), image_from_node(ct, "HU")
+    expected = translate(bundle, {"ct": shown, "tumour": upper_half(mr, 7)}, "cpu", force=True)
+    assert np.allclose(image_from_node(translation.outputNode, "SUV").voxels, expected.image.voxels, atol=1e-5)
 
 
 def test_every_target_becomes_a_node_where_the_input_lies(begin, scene, models, mr, moved):

@@ -28,6 +28,10 @@ def volume(desktop, egg):
     """Put a volume for a role into the scene."""
 
     def make(role="mr", name=None):
+        if role == "tumour":
+            labels = CARDS["guided"]().inputs[role].window
+            shown = Image((egg.voxels > 320).astype(np.int16), egg.affine, "label")
+            return segmentation_from_image(shown, labels, desktop.mrmlScene, name or role.upper())
         image, domain = egg, MR
         if role == "ct":
             image, domain = Image(np.where(egg.voxels > 100, 40.0, -1000.0), egg.affine, "HU"), CT
@@ -100,6 +104,28 @@ def test_every_task_runs_from_the_panel_by_what_its_card_says(task, panel, volum
     assert any(node.IsA("vtkMRMLSegmentationNode") for node in nodes) == ("tissues" in CARDS[task]().targets)
     assert panel.ui.applyButton.text == "Apply" and panel.ui.resultButton.visible
     assert "Research use only" in panel.ui.accountLabel.text
+
+
+def test_labels_are_a_segmentation_that_may_be_left_out(panel, volume, desktop):
+    volume("ct")
+    volume("tumour")
+    choose_model(panel, "guided-pet", CARDS["guided"]().title)
+    give(panel, "ct", "CT")
+    if panel.ui.forceCheckBox.visible:
+        click(panel.ui.forceCheckBox)
+    assert panel.ui.applyButton.enabled and "no labels are given" in panel.ui.findingsLabel.text
+    apply(panel)
+    done(panel)
+    assert "no labels are given" in panel.ui.accountLabel.text
+    give(panel, "tumour", "TUMOUR")
+    assert "no labels are given" not in panel.ui.findingsLabel.text
+    segmentation = panel._state.inputNode("tumour").GetSegmentation()
+    for number in range(segmentation.GetNumberOfSegments()):
+        segmentation.GetNthSegment(number).SetName(f"Segment_{number}")
+    panel.enter()
+    assert "no segment called fat or bone" in panel.ui.findingsLabel.text and not panel.ui.applyButton.enabled
+    give(panel, "tumour", "none: nothing is labelled")
+    assert "no labels are given" in panel.ui.findingsLabel.text
 
 
 def test_result_lies_over_the_input_and_fades(panel, volume, desktop):
