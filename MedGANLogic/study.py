@@ -212,6 +212,18 @@ class Study:
         return self
 
     @property
+    def thinner(self) -> int:
+        """How many slices stand for one. Raises StudyError unless the targets are finer through the slices alone."""
+        through, *across = self.factors
+        if through == 1 or across != [1, 1]:
+            raise StudyError(
+                "this system makes thin slices of thick ones: here targets are "
+                f"{'×'.join(map(str, self.factors))} times finer through, down and across the slices (in 3 dimensions: "
+                'made.thick = { kind = "Averaged", of = "thin", by = [3, 1, 1] })'
+            )
+        return through
+
+    @property
     def doublings(self) -> int:
         """How often a network doubles its grid to write the targets'.
 
@@ -356,6 +368,10 @@ class Study:
     def patch_shape(self, size: int) -> tuple[int, ...]:
         """Shape of a patch of the given edge in this study's number of dimensions."""
         return (size,) * self.dimensions
+
+    def fine_patch_shape(self, size: int) -> tuple[int, ...]:
+        """Shape of a target's patch over an input's of the given edge."""
+        return tuple(size * factor for factor in self.factors[3 - self.dimensions :])
 
     def adapted(self, published: SomeSettings) -> SomeSettings:
         """Return the paper's settings with this study's changes.

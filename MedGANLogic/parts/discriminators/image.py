@@ -11,7 +11,7 @@ from MedGANLogic.parts.network import Network
 
 
 class ImageDiscriminator(Network):
-    """Score (B, in_channels, size, size(, size)) with one logit an image: (B, 1).
+    """Score (B, in_channels, size·times, size(, size)) with one logit an image: (B, 1).
 
     c3-width, width s2, 2·width, 2·width s2, 4·width, 4·width s2, 8·width, 8·width s2, LeakyReLU .2, batch norm but in
     the first; FC 16·width, LeakyReLU .2, FC 1; width 64 in SRGAN (Ledig et al. 2017, arXiv:1609.04802, fig. 4).
@@ -25,7 +25,7 @@ class ImageDiscriminator(Network):
     connected: ClassVar[int] = 16
     norms: ClassVar[Mapping[int, Callable[[int], nn.Module]]] = BATCH_NORM
 
-    def __init__(self, dimensions: int, in_channels: int, width: int, size: int) -> None:
+    def __init__(self, dimensions: int, in_channels: int, width: int, size: int, times: int = 1) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         channels = in_channels
@@ -36,9 +36,10 @@ class ImageDiscriminator(Network):
             convolution = CONVOLUTION[dimensions](channels, wider, 3, stride=stride, padding=1, bias=not normed)
             layers += [convolution, *normed, nn.LeakyReLU(self.slope)]
             channels = wider
-        edge = -(-size // 2**self.halvings)
+        first, edge = (-(-length // 2**self.halvings) for length in (size * times, size))
         hidden = self.connected * width
-        layers += [nn.Flatten(), nn.Linear(channels * edge**dimensions, hidden), nn.LeakyReLU(self.slope)]
+        layers += [nn.Flatten(), nn.Linear(channels * first * edge ** (dimensions - 1), hidden)]
+        layers.append(nn.LeakyReLU(self.slope))
         self.score = nn.Sequential(*layers, nn.Linear(hidden, 1))
         if self.norms:
             initialise(self)
