@@ -535,6 +535,31 @@ def _simulate_low_dose(options: argparse.Namespace) -> int:
     return 0
 
 
+def _simulate_coarser(options: argparse.Namespace) -> int:
+    from MedGANLogic.degradation import Averaged, Degraded, KSpaceCropped, SliceProfile
+    from MedGANLogic.simulation import coarser, simulated_file
+
+    if len(options.by) not in (1, 3):
+        raise MedGANError(f"--by has {len(options.by)} numbers: give one, or left-right, front-back and head-foot")
+    x, y, z = options.by * (3 // len(options.by))
+    ways: dict[str, Callable[[], Degraded]] = {
+        "box": lambda: Averaged("scan", (z, x, y)),
+        "k-space": lambda: KSpaceCropped("scan", (z, x, y)),
+        "profile": lambda: SliceProfile("scan", (z, x, y), options.thickness),
+    }
+    try:
+        way = ways[options.by_what]()
+    except ValueError as error:
+        raise MedGANError(f"--by: {error}") from error
+    provenance = simulated_file(
+        options.input, options.output, options.input_unit or "none", lambda image: coarser(image, way)
+    )
+    _told(options, Path(options.output), provenance)
+    if options.json:
+        print(json.dumps(provenance, indent=2))
+    return 0
+
+
 def _counted(lowest: int, highest: float = math.inf) -> Callable[[str], int]:
     """Return a reader of whole numbers from the lowest on, up to the highest."""
 
@@ -837,6 +862,32 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--seed", type=_counted(0), default=0, metavar="N", help="another seed, other noise")
     unit(one)
     one.add_argument("--events", metavar="FILE", help="append progress and result as lines of JSON")
+    as_json(one)
+
+    one = inner.add_parser("coarser", help="an image as if scanned at a lower resolution")
+    one.set_defaults(run=_simulate_coarser)
+    one.add_argument("input", metavar="INPUT", help="NIfTI, NRRD, MHA or a DICOM series' folder")
+    one.add_argument("output", metavar="OUTPUT", help="a file (.nii.gz, .nii, .nrrd, .mha)")
+    one.add_argument(
+        "--by",
+        required=True,
+        nargs="+",
+        type=_counted(1, 16),
+        metavar="N",
+        help="times fewer voxels: one number, or left-right, front-back and head-foot (1 1 4 makes thick slices)",
+    )
+    one.add_argument(
+        "--like",
+        dest="by_what",
+        default="box",
+        choices=("box", "k-space", "profile"),
+        help="means over boxes (default); MR that stops at a lower frequency; a Gaussian profile",
+    )
+    one.add_argument(
+        "--thickness", type=float, default=1.0, metavar="X", help="a profile's width over the distance of slices (1)"
+    )
+    unit(one)
+    one.add_argument("--events", metavar="FILE", help="append the result as a line of JSON")
     as_json(one)
 
     one = verb("demo", _demo, "translate a digital thigh, or your own file, and show the result as a picture")

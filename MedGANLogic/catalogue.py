@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from MedGANLogic.chance import Chance
+from MedGANLogic.degradation import Consistent
 from MedGANLogic.domain import Domain, Labels
 from MedGANLogic.errors import MedGANError
-from MedGANLogic.passes import PLANES, Pass, Step
+from MedGANLogic.passes import PLANES, Pass, Step, along_axes
 
 CARD = Path("configs", "medgan.json")
 MANIFEST = "manifest.json"
@@ -152,6 +153,7 @@ class Card:
             if overwritten := given & set(one.writes):
                 raise BundleError(f"{CARD.as_posix()}: a pass overwrites the input {', '.join(overwritten)}")
             written |= set(one.writes)
+        self._refuse_another_grid()
         expected = {name for role, domain in self.targets.items() for name in domain.window.volumes(role)}
         if not expected or not expected <= written:
             raise BundleError(
@@ -160,6 +162,23 @@ class Card:
         units = [{domain.unit for domain in domains.values()} for domains in (self.inputs, self.targets)]
         if self.strength is not None and (units[0] != units[1] or len(units[0]) != 1):
             raise BundleError(f"{CARD.as_posix()}: a strength needs input and target of one unit")
+
+    def _refuse_another_grid(self) -> None:
+        """Refuse passes that magnify otherwise than the card says."""
+        through = PLANES[self.plane]
+        wanted = [self.finer[through], *(times for axis, times in enumerate(self.finer) if axis != through)]
+        for one in self.passes:
+            if isinstance(one, Pass):
+                own = list(one.times)
+                own.insert(one.axis, own.pop(0))
+            elif isinstance(one, Consistent):
+                own = list(along_axes(one.way.finer, one.dimensions))
+            else:
+                continue
+            if own not in ([1, 1, 1], wanted):
+                raise BundleError(
+                    f"{CARD.as_posix()}: a pass is {own} times finer, slices first, and the card says {wanted}"
+                )
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,20 @@
 """How a volume follows from another, so that pairs make themselves. No torch."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from MedGANLogic.domain import Array
-from MedGANLogic.passes import Factors, Volume, along_axes
+from MedGANLogic.images import Image, Orientation
+from MedGANLogic.passes import PLANES, Blend, Factors, Step, Volume, along_axes, slices_back, slices_first
 from MedGANLogic.plain import Plain
+
+#: What is left of a profile's largest amplitude below this share is not brought back: it is all noise [assumed].
+_LEAST = 0.02
 
 
 class Made(Plain):
@@ -65,13 +70,46 @@ class Degraded(Made):
             if factor > 1:
                 count = coarse.shape[axis] // factor
                 whole = np.take(coarse, range(count * factor), axis)
-                coarse = np.moveaxis(np.tensordot(_weights(self, count, factor), whole, (1, axis)), 0, axis)
+                coarse = _along(_weights(self, count, factor), whole, axis)
         return np.ascontiguousarray(coarse)
+
+    def undo(self, coarse: Array, dimensions: int) -> Volume:
+        """Return the least (S, H, W) values that ``apply`` makes these of: by the pseudo-inverse of each matrix.
+
+        Of boxes their mean, repeated; of cropped k-space the rest filled with zeros. What a wide profile has all but
+        taken away is not brought back.
+        """
+        fine = np.asarray(coarse, np.float32)
+        for axis, factor in enumerate(along_axes(self.by, dimensions)):
+            if factor > 1:
+                fine = _along(_inverse(self, fine.shape[axis], factor), fine, axis)
+        return np.ascontiguousarray(fine)
+
+    def of_image(self, image: Image, dimensions: int, plane: str) -> Image:
+        """Return the degraded image: its box, but for voxels at the end that fill no coarse one; axes as they were."""
+        orientation = Orientation.nearest(image.affine)
+        upright = image.with_orientation(orientation)
+        through, *across = along_axes(self.finer, dimensions)
+        times = np.insert(across, PLANES[plane], through)
+        grid = upright.grid.coarser((int(times[0]), int(times[1]), int(times[2])))
+        voxels = np.stack(
+            [slices_back(self.apply(slices_first(one, plane), dimensions), plane) for one in upright.voxels]
+        )
+        return replace(image, voxels=voxels, affine=grid.affine).with_orientation(orientation.inverse)
+
+
+def _along(matrix: Volume, values: Volume, axis: int) -> Volume:
+    return np.moveaxis(np.tensordot(matrix, values, (1, axis)), 0, axis)
 
 
 @lru_cache(maxsize=16)
 def _weights(way: Degraded, count: int, factor: int) -> Volume:
     return way.matrix(count, factor).astype(np.float32)
+
+
+@lru_cache(maxsize=16)
+def _inverse(way: Degraded, count: int, factor: int) -> Volume:
+    return np.linalg.pinv(way.matrix(count, factor), rcond=_LEAST).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -129,6 +167,10 @@ class ZeroFilled(Degraded):
                 filled = np.fft.irfft(lowest, count, axis)
         return np.ascontiguousarray(filled, np.float32)
 
+    def undo(self, coarse: Array, dimensions: int) -> Volume:
+        """Return the least values that ``apply`` makes these of: what is left of them when they are filled again."""
+        return self.apply(coarse, dimensions)
+
 
 @dataclass(frozen=True)
 class SliceProfile(Degraded):
@@ -172,3 +214,34 @@ class Mixed(Made):
     @property
     def degraded(self) -> tuple[Degraded, ...]:
         return self.ways
+
+
+@dataclass(frozen=True)
+class Consistent(Blend):
+    """What a scanner would make the input of again: the estimate read first, and all that the input lacks of it.
+
+    x + A⁺(y - Ax), with A of ``way`` and A⁺ its pseudo-inverse: the nearest image to the estimate x whose degraded
+    version is the input y (Bahat & Michaeli 2020, arXiv:1912.01839, §3 [paper?]). A knows no window: its rows add up
+    to 1.
+    """
+
+    reads: tuple[str, ...]
+    writes: tuple[str, ...]
+    way: Degraded
+    dimensions: int
+
+    def blended(self, volumes: Mapping[str, Volume]) -> tuple[Volume, ...]:
+        estimate, given = (volumes[name] for name in self.reads)
+        lacking = given - self.way.apply(estimate, self.dimensions)
+        return (np.asarray(estimate + self.way.undo(lacking, self.dimensions), np.float32),)
+
+
+def held_to(passes: Sequence[Step], way: Degraded, dimensions: int, given: str, target: str) -> tuple[Step, ...]:
+    """Return passes whose ``target`` is brought to agree with the volume ``given``, as ``Consistent`` does."""
+    estimate = f"{target}, estimated"
+
+    def renamed(names: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(estimate if name == target else name for name in names)
+
+    before = [replace(one, reads=renamed(one.reads), writes=renamed(one.writes)) for one in passes]  # type: ignore[type-var]
+    return (*before, Consistent((estimate, given), (target,), way, dimensions))

@@ -86,6 +86,15 @@ class Grid:
         shape = tuple(n * more for n, more in zip(self.shape, times, strict=True))
         return self._over_the_same_box(shape)  # type: ignore[arg-type]
 
+    def coarser(self, times: tuple[int, int, int]) -> "Grid":
+        """Return the grid with so many times fewer voxels along each axis, from the same corner on.
+
+        Voxels at the end that fill no coarser one are left out.
+        """
+        whole = tuple(n // fewer * fewer for n, fewer in zip(self.shape, times, strict=True))
+        shape = tuple(n // fewer for n, fewer in zip(whole, times, strict=True))
+        return Grid(whole, self.affine)._over_the_same_box(shape)  # type: ignore[arg-type]
+
     def with_spacing(self, spacing_mm: tuple[float, float, float], tolerance: float = 0.02) -> "Grid":
         """Return the grid over the same physical box whose spacing is nearest to the one asked for.
 
@@ -140,6 +149,12 @@ class Orientation:
     def undo_order(self, lengths: tuple[int, int, int]) -> tuple[int, int, int]:
         """Return numbers that belong to R, A and S in the order of the axes that ``apply`` was given."""
         return tuple(lengths[self.axes.index(axis)] for axis in range(3))  # type: ignore[return-value]
+
+    @property
+    def inverse(self) -> "Orientation":
+        """The orientation that brings re-ordered voxels back."""
+        axes = tuple(self.axes.index(axis) for axis in range(3))
+        return Orientation(axes, tuple(self.flips[axis] for axis in axes))  # type: ignore[arg-type]
 
     def apply_to_grid(self, grid: Grid) -> Grid:
         """Return the grid of the re-ordered voxels; every voxel keeps its place in the world."""

@@ -167,7 +167,7 @@ class Draw(Step):
 
 
 class Blend(Step):
-    """A voxel-wise function of volumes, in the network's range."""
+    """A function of volumes, in the network's range, that needs no network."""
 
     def blended(self, volumes: Mapping[str, Volume]) -> tuple[Volume, ...]:
         """Return the volumes that are written, in the order of ``writes``."""

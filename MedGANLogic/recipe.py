@@ -297,7 +297,7 @@ def build(recipe: RecipeFunction, study: Study) -> Recipe:
     except ValueError as error:
         raise StudyError(f"the study's settings do not fit this system: {error}") from error
     _refuse_other_beginning(made, study)
-    return made
+    return replace(made, passes=study.held(made.passes))
 
 
 def rehearse(recipe: RecipeFunction, study: Study) -> None:

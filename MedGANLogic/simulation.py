@@ -1,4 +1,4 @@
-"""A CT as a scanner would have given it with less dose: pairs for denoising, made of scans that there are."""
+"""What a poorer scanner would have given of a scan that there is: a CT with less dose, an image on a coarser grid."""
 
 import itertools
 import math
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from MedGANLogic import __version__
 from MedGANLogic.catalogue import RESEARCH_USE
 from MedGANLogic.check import ct_doubt
+from MedGANLogic.degradation import Degraded
 from MedGANLogic.domain import CT
 from MedGANLogic.evaluation.metrics import Undefined
 from MedGANLogic.evaluation.noise import NoisePower, Patches, flat_patches, noise_power
@@ -141,6 +142,34 @@ def _noise(
             for one, dose, rng in zip(reached, dose_of[some], rng_of[some], strict=True)
         ]
         yield some, scanner.noise_hu(torch.stack(missing), pixels, beam).reshape(-1, *slices.shape).numpy()
+
+
+def coarser(image: Image, way: Degraded) -> Translation:
+    """Return an image as a scanner of less resolution would have given it: its unit, its box, axes as they were.
+
+    ``way.by`` is along every axis, or [head–foot, left–right, front–back]. Raises ImageError for labels and for voxels
+    that are not finite.
+    """
+    began = time.monotonic()
+    if image.unit == "label" or not np.isfinite(image.voxels).all():
+        raise ImageError(f"the image ({image.unit}) must have finite values that can be averaged, and be no label map")
+    made = way.of_image(image, 3, "axial")
+    if not made.voxels.size:
+        raise ImageError(f"{'×'.join(map(str, image.grid.shape))} voxels are too few for any that is coarser")
+    said = {
+        "synthetic": True,
+        "use": RESEARCH_USE,
+        "simulation": "coarser grid",
+        "way": way.to_json(),
+        "medgan": __version__,
+        "unit": made.unit,
+        "shape": list(made.grid.shape),
+        "spacing_mm": list(made.grid.spacing_mm),
+        "affine_ras_mm": made.affine.tolist(),
+        "seconds": round(time.monotonic() - began, 2),
+    }
+    notes = f"SYNTHETIC coarser image ({made.unit}) by MedGAN, research use only"
+    return Translation(replace(made, facts={**image.facts, "notes": notes}), said)
 
 
 def simulated_file(source: str, output: str, unit: str, simulate: Callable[[Image], Translation]) -> dict[str, Any]:

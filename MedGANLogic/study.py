@@ -3,16 +3,16 @@
 import itertools
 import math
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from MedGANLogic.chance import Condition
-from MedGANLogic.degradation import Averaged, Made, Predicted, ZeroFilled
+from MedGANLogic.degradation import Averaged, Degraded, Made, Predicted, ZeroFilled, held_to
 from MedGANLogic.domain import CT, CT_NEAR_WATER, DOMAINS, MR, PET, UNLIKENESS, Domain, FixedWindow, Label, Labels
 from MedGANLogic.errors import MedGANError
-from MedGANLogic.passes import PLANES, Factors, Pass, along_axes
+from MedGANLogic.passes import PLANES, Factors, Pass, Step, along_axes
 from MedGANLogic.plain import typed
 
 
@@ -71,7 +71,9 @@ class Study:
     -1 and 1. ``dimensions`` is 2 or 3; with 2, a network reads ``neighbours`` slices on either side of its own (2.5D
     where there are any). ``spacing_mm`` is None for each case's own spacing. ``changes`` replaces numbers of the
     recipe's ``Settings``. ``strength`` says that the target is the first input, only better (less noise, finer), and
-    which share of the change a model applies unless its user says otherwise; None where that has no sense. ``about``
+    which share of the change a model applies unless its user says otherwise; None where that has no sense.
+    ``consistent`` is the way of making the first input coarser that a result is held to: a last step brings it to where
+    this way gives the input back; None for no such step. ``about``
     says in words what a model's card will show: ``title``, ``anatomy``, ``data``, ``licence``, …; ``features`` among
     them names a file of weights for networks that compare images.
 
@@ -91,6 +93,7 @@ class Study:
     attributes: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     changes: Mapping[str, float] = field(default_factory=dict)
     strength: float | None = None
+    consistent: Degraded | None = None
     about: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -126,6 +129,11 @@ class Study:
             along_axes(self.finer, self.dimensions)
         except ValueError as error:
             raise StudyError(f"made: {error}") from error
+        first, held = next(iter(self.inputs), ""), self.consistent
+        if held and not (first in self.made and held.of == self.source(first) and held.finer == self.finer):
+            raise StudyError(
+                f"consistent is {held}: expected a way in which the first input, {first or 'none'}, might be made"
+            )
 
     @property
     def domains(self) -> dict[str, Domain]:
@@ -258,6 +266,12 @@ class Study:
         """Return the pass that reads all inputs and writes all targets."""
         reads = tuple(name for role, domain in self.inputs.items() for name in domain.window.input_volumes(role))
         return Pass(network, reads, self.written, self.dimensions, self.neighbours, multiple, finer=self.finer)
+
+    def held(self, passes: Sequence[Step]) -> tuple[Step, ...]:
+        """Return passes, with the step behind them that makes a target consistent where there is to be one."""
+        if self.consistent is None:
+            return tuple(passes)
+        return held_to(passes, self.consistent, self.dimensions, next(iter(self.inputs)), self.consistent.of)
 
     @property
     def in_channels(self) -> int:
@@ -408,6 +422,7 @@ class Study:
             "attributes": {name: list(limits) for name, limits in self.attributes.items()},
             "changes": dict(self.changes),
             "strength": self.strength,
+            **({"consistent": self.consistent.to_json()} if self.consistent else {}),
             "about": dict(self.about),
         }
 

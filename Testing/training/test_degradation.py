@@ -4,11 +4,18 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from bundled import bundled
 
-from MedGANLogic.degradation import Averaged, KSpaceCropped, Made, Mixed, SliceProfile
+from MedGANLogic import recipes
+from MedGANLogic.__main__ import main
+from MedGANLogic.catalogue import BundleError, Card
+from MedGANLogic.degradation import Averaged, Consistent, KSpaceCropped, Made, Mixed, SliceProfile, ZeroFilled
 from MedGANLogic.domain import MR
 from MedGANLogic.feeds import Augmentation, Batches, Feed, Pair, Pool
-from MedGANLogic.passes import slices_first
+from MedGANLogic.images import Image, Orientation, read, write
+from MedGANLogic.inference.translate import translate
+from MedGANLogic.passes import Step, slices_first
+from MedGANLogic.recipe import build
 from MedGANLogic.study import SUPER_RESOLUTION, Study, StudyError
 
 WAYS = (Averaged, KSpaceCropped, SliceProfile)
@@ -157,3 +164,105 @@ def test_of_several_ways_every_patch_meets_one(toy_cohort):
     assert all(any(ways) for ways in met)
     assert all(any(patches) for patches in zip(*met, strict=True))
     assert tuple(one.made["mr"] for one in study.by_one_way) == MIXED.ways
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("by", [2, (4, 1, 2)], ids=str)
+def test_what_is_undone_gives_the_same_again_and_is_the_least_that_does(way, by):
+    fine = np.random.default_rng(0).normal(300, 40, (24, 32, 20)).astype(np.float32)
+    scanner = way("fine", by)
+    coarse = scanner.apply(fine, 3)
+    undone = scanner.undo(coarse, 3)
+    assert np.allclose(scanner.apply(undone, 3), coarse, atol=0.01)
+    # What is left over is at right angles to it: nothing smaller gives the same.
+    assert np.sum((fine - undone) * undone, dtype=np.float64) == pytest.approx(0, abs=1e-4 * float(np.sum(fine**2)))
+
+
+def test_undone_boxes_repeat_their_mean_and_cropped_k_space_is_filled_with_zeros():
+    coarse = np.random.default_rng(0).normal(0, 1, (4, 8, 6)).astype(np.float32)
+    assert np.allclose(Averaged("fine", 2).undo(coarse, 2), np.kron(coarse, np.ones((1, 2, 2))), atol=1e-5)
+    line = np.cos(np.pi * 5 * (np.arange(8) + 0.5) / 8)[None, None].astype(np.float32)
+    expected = np.cos(np.pi * 5 * (np.arange(16) + 0.5) / 16)
+    assert np.allclose(KSpaceCropped("fine", (1, 1, 2)).undo(line, 3)[0, 0], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("way", [*WAYS, ZeroFilled])
+def test_an_estimate_is_brought_to_agree_with_its_input_and_moved_no_further_than_needed(way):
+    random = np.random.default_rng(0)
+    estimate, other = random.normal(0, 0.5, (2, 3, 16, 24)).astype(np.float32)
+    step = Consistent(("estimate", "mr"), ("fine",), way("fine", 2), 2)
+    given = step.way.apply(other, 2)
+    (made,) = step.blended({"estimate": estimate, "mr": given})
+    assert np.allclose(step.way.apply(made, 2), given, atol=1e-4)
+    assert np.allclose(step.blended({"estimate": made, "mr": given})[0], made, atol=1e-4)
+    assert Step.from_json(step.to_json()) == step
+
+
+def held_model(toy_study, way, folder, dimensions=2):
+    study = replace(toy_study(dimensions, 0, example=SUPER_RESOLUTION), made={"mr": way})
+    study = replace(study, consistent=way, strength=1.0)
+    recipe = build(recipes.load("residual-sr"), study)
+    for network in recipe.networks.values():
+        list(network.parameters())[-1].data += 0.3
+    return study, bundled(recipe, recipe.networks, study, folder)
+
+
+@pytest.mark.parametrize("way", [KSpaceCropped("fine", 2), SliceProfile("fine", 2), Averaged("fine", (1, 2, 4))])
+def test_a_model_that_is_held_to_its_input_gives_it_back_within_a_per_cent(way, toy_study, toy_case, tmp_path):
+    study, bundle = held_model(toy_study, way, tmp_path)
+    assert [type(one).__name__ for one in bundle.card.passes] == ["Pass", "Consistent"]
+    assert Study.from_json(study.to_json()) == study
+    given = way.of_image(toy_case("T", "test", 9).image("mr", MR), 2, "axial")
+    made = translate(bundle, given, device="cpu", force=True).image
+    again = way.of_image(made, 2, "axial")
+    assert again.grid.matches(given.grid)
+    inside = given.voxels > 200
+    off = (again.voxels - given.voxels)[inside]
+    assert np.sqrt((off**2).mean()) < 0.01 * np.ptp(given.voxels[inside])
+
+
+def test_a_study_is_held_only_to_what_its_input_might_be_made_by():
+    for held in (KSpaceCropped("fine", 2), KSpaceCropped("mr", 4)):
+        with pytest.raises(StudyError, match="expected a way in which the first input, mr, might be made"):
+            replace(SUPER_RESOLUTION, consistent=held)
+
+
+def test_a_card_whose_passes_magnify_otherwise_than_it_says_is_refused(toy_study, tmp_path):
+    _, bundle = held_model(toy_study, Averaged("fine", 2), tmp_path)
+    with pytest.raises(BundleError, match=r"a pass is \[1, 2, 2\] times finer, slices first, and the card says"):
+        Card.from_json(replace(bundle.card, finer=(2, 2, 2)).to_json())
+
+
+AFFINE = np.array([[0, -0.9, 0.3, 4.0], [0, -0.3, -0.9, 70.0], [-3.0, 0, 0, 12.0], [0, 0, 0, 1]])
+AFFINE[:3, :3] = np.linalg.qr(AFFINE[:3, :3])[0] * (-3.0, 0.9, 0.9)
+
+
+@pytest.mark.parametrize("way", ["box", "k-space", "profile"])
+def test_a_coarser_file_lies_where_the_fine_one_does(way, tmp_path):
+    # Axes in another order, one flipped, oblique: 40 thin slices become 10 thick ones.
+    shape = (13, 42, 37)
+    fine = Image(100 * blob(shape, (6.4, 21.7, 17.2), 3.0)[None], AFFINE, "none")
+    write(fine, tmp_path / "fine.nii.gz")
+    arguments = ["--by", "2", "3", "1", "--like", way]
+    assert (
+        main(["simulate", "coarser", str(tmp_path / "fine.nii.gz"), str(tmp_path / "coarse.nii.gz"), *arguments]) == 0
+    )
+    coarse = read(tmp_path / "coarse.nii.gz", "none")
+    order = Orientation.nearest(AFFINE).axes
+    by = dict(zip(order, (2, 3, 1), strict=True))
+    assert coarse.grid.shape == tuple(length // by[axis] for axis, length in enumerate(shape))
+    assert np.allclose(coarse.grid.spacing_mm, [fine.grid.spacing_mm[axis] * by[axis] for axis in range(3)], atol=1e-4)
+    assert np.allclose(centre_mm(coarse), centre_mm(fine), atol=0.02)
+
+
+def centre_mm(image):
+    weight = image.voxels[0].astype(float)
+    places = np.stack(np.meshgrid(*(np.arange(n) for n in weight.shape), indexing="ij"), -1)
+    return image.affine[:3, :3] @ ((places * weight[..., None]).sum((0, 1, 2)) / weight.sum()) + image.affine[:3, 3]
+
+
+@pytest.mark.parametrize(("by", "reason"), [(["2", "2"], "--by has 2 numbers"), (["1"], "expected 2 to 16")])
+def test_factors_without_sense_are_refused_on_the_command_line(by, reason, tmp_path, capsys):
+    write(Image(np.ones((1, 8, 8, 8), np.float32), np.eye(4), "none"), tmp_path / "fine.nii")
+    assert main(["simulate", "coarser", str(tmp_path / "fine.nii"), str(tmp_path / "coarse.nii"), "--by", *by]) == 2
+    assert reason in capsys.readouterr().err
