@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,7 @@ from MedGANLogic.parts.generators.dcgan import DCGANGenerator
 from MedGANLogic.parts.generators.denoising_cnn import PlainCNN, ValidResidualCNN
 from MedGANLogic.parts.generators.dual_resolution import DualResolutionCNN
 from MedGANLogic.parts.generators.fcn import FCN4s, MultiLevelFCN, ResidualFCN
+from MedGANLogic.parts.generators.global_convolution import GlobalConvolutionalNetwork
 from MedGANLogic.parts.generators.leaky_resnet import NearestResNet, ResizedResNet, ShuffledResNet, SliceResNet
 from MedGANLogic.parts.generators.magnifying_resnet import MagnifyingResNet
 from MedGANLogic.parts.generators.multilevel_dense import MultiLevelDenseNet
@@ -71,6 +72,7 @@ NETWORKS: Mapping[str, type[Network]] = {
         DualResolutionCNN,
         FCN4s,
         FineUNet,
+        GlobalConvolutionalNetwork,
         MultiLevelDenseNet,
         MagnifyingResNet,
         MultiLevelFCN,
@@ -293,7 +295,8 @@ def _refuse_targets(name: Path, data: Any) -> None:
 def _weights(card: Card, folder: Path) -> dict[str, torch.Tensor]:
     """Return the weights of all networks of a card, by network and name. Raises BundleError where they do not fit."""
     networks = {name: _without_memory(network) for name, network in card.networks.items()}
-    for one in card.passes:
+    # What looks from several sides asks the same of its network from each.
+    for one in {_asked(one): one for one in card.passes}.values():
         _refuse_misfit(one, card, networks)
     expected = {f"{name}.{key}": value for name, of in networks.items() for key, value in of.state_dict().items()}
     path = folder / WEIGHTS
@@ -321,6 +324,11 @@ def _without_memory(card: NetworkCard) -> Network:
             return NETWORKS[card.kind](**card.arguments).eval()
     except (TypeError, ValueError, KeyError, IndexError, RuntimeError) as error:
         raise BundleError(f"{card.kind} cannot be built from {dict(card.arguments)}: {error}") from error
+
+
+def _asked(one: Step) -> Step:
+    """Return a step as it would be under other names and along the first axis."""
+    return replace(one, writes=("",) * len(one.writes), axis=0) if type(one) is Pass else one
 
 
 def _refuse_misfit(one: Step, card: Card, networks: Mapping[str, Network]) -> None:

@@ -5,6 +5,7 @@ from torch import Tensor
 
 from MedGANLogic.games.paired import Paired, PairedApart, PairedInside
 from MedGANLogic.parts.generators.segmenting_cnn import ValidPatchCNN
+from MedGANLogic.processes import jointly
 from MedGANLogic.recipe import Game, tensor
 
 
@@ -45,6 +46,20 @@ class Segmented(Paired):
 
 class SegmentedApart(Segmented, PairedApart):
     """``Segmented`` with a discriminator that sees probabilities or labels alone, without the input."""
+
+
+class SegmentedBefore(Segmented):
+    """``Segmented`` whose discriminator is told to call earlier segmentations fake, too, each beside its image.
+
+    Networks: ``pool`` as well, the history that these come from.
+    """
+
+    @tensor
+    def score_pooled_pair(self) -> Tensor:
+        """The discriminator's logits for (input, segmentation) from the history: what it learns from."""
+        shown = torch.cat([self.real_a, self.shown_b], dim=1)
+        logits: Tensor = self.network(self.discriminator)(jointly(self.network("pool"), shown))
+        return logits
 
 
 class SegmentedCentre(Segmented, PairedInside):

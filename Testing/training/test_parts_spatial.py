@@ -16,11 +16,17 @@ from MedGANLogic.parts.discriminators.image import (
     PooledImageDiscriminator,
 )
 from MedGANLogic.parts.discriminators.patch import NormFreePatchDiscriminator
+from MedGANLogic.parts.features.bottlenecks import BottleneckPath
 from MedGANLogic.parts.features.residual_path import ResidualPath
 from MedGANLogic.parts.features.small import SmallFeatures
 from MedGANLogic.parts.generators.denoising_cnn import PlainCNN, ValidResidualCNN
 from MedGANLogic.parts.generators.dual_resolution import DualResolutionCNN
 from MedGANLogic.parts.generators.fcn import FCN4s, MultiLevelFCN, ResidualFCN
+from MedGANLogic.parts.generators.global_convolution import (
+    BoundaryRefinement,
+    GlobalConvolution,
+    GlobalConvolutionalNetwork,
+)
 from MedGANLogic.parts.generators.norm_free_unet import NormFreeUNet, ResidualUNet
 from MedGANLogic.parts.generators.red_cnn import ResidualEncoderDecoder
 from MedGANLogic.parts.generators.residual import ResidualTranslator
@@ -405,6 +411,70 @@ def test_the_residual_path_copies_an_image_as_often_as_gives_its_width(channels,
 def test_a_residual_path_without_an_image_is_refused():
     with pytest.raises(ValueError, match="without channels"):
         ResidualPath(2, 0, 8, 3)
+
+
+# the global convolutional network
+
+
+def test_the_bottleneck_path_is_that_of_resnet_50():
+    # torchvision's 25 557 032 less those of its last layer, 2048·1000 + 1000.
+    assert parameters(on_meta(BottleneckPath, 2, 3, 64)) == 23_508_032
+
+
+def test_the_bottleneck_path_is_read_at_six_levels(dimensions):
+    path = BottleneckPath(dimensions, 1, 2)
+    levels = path(torch.randn(2, 1, *[32] * dimensions))
+    assert [level.shape[1] for level in levels] == path.widths == [2, 2, 8, 16, 32, 64]
+    assert [32 // level.shape[2] for level in levels] == [2, 4, 4, 8, 16, 32]
+
+
+@pytest.mark.parametrize("kernel", [3, 7])
+def test_a_global_convolution_is_the_sum_of_its_two_paths_and_as_large_as_its_kernel(kernel):
+    torch.manual_seed(0)
+    block, image, half = GlobalConvolution(2, 3, kernel).double(), torch.randn(1, 2, 15, 15).double(), kernel // 2
+    expected = 0
+    for first, second in (block.down_across, block.across_down):
+        down_first = first.kernel_size == (kernel, 1)
+        assert second.kernel_size == first.kernel_size[::-1]
+        tall, flat = (first, second) if down_first else (second, first)
+        # In a row they are one dense kernel, the product of the two; all biases but the last pass through it.
+        order = "miy,omx->oiyx" if down_first else "omy,mix->oiyx"
+        dense = torch.einsum(order, tall.weight[..., 0], flat.weight[..., 0, :])
+        bias = second.bias + torch.einsum("omyx,m->o", second.weight, first.bias)
+        expected = expected + nn.functional.conv2d(image, dense, bias)
+    assert torch.allclose(block(image)[..., half:-half, half:-half], expected)
+    place = torch.zeros(1, 2, 15, 15).double()
+    place[..., 7, 7] = 1
+    seen = (block(place) - block(0 * place)).abs().sum((0, 1)) > 1e-12
+    assert seen.nonzero().amin(0).tolist() == [7 - half] * 2
+    assert seen.sum() == kernel**2
+
+
+def test_a_silent_refinement_leaves_scores_as_they_are():
+    refinement, scores = BoundaryRefinement(3), torch.randn(1, 3, 8, 8)
+    assert not torch.equal(refinement(scores), scores)
+    nn.init.zeros_(refinement.change[-1].weight)
+    nn.init.zeros_(refinement.change[-1].bias)
+    assert torch.equal(refinement(scores), scores)
+
+
+def test_the_global_convolutional_network_answers_at_full_resolution_and_all_that_is_read_learns():
+    torch.manual_seed(0)
+    network = GlobalConvolutionalNetwork(2, 3, 4, 7)
+    output = network(torch.randn(2, 2, 64, 32))
+    assert output.shape == (2, 3, 64, 32)
+    output.square().sum().backward()
+    assert [name for name, weight in network.named_parameters() if weight.grad is None or not weight.grad.any()] == []
+
+
+def test_five_levels_are_scored_and_each_reaches_the_output():
+    torch.manual_seed(0)
+    network, image = GlobalConvolutionalNetwork(1, 2, 4, 7).eval(), torch.randn(1, 1, 64, 64)
+    assert [score[0].down_across[0].in_channels for score in network.score] == [4, 4, 32, 64, 128]
+    for score in network.score:
+        before = network(image)
+        nn.init.constant_(score[0].down_across[1].bias, 3.0)
+        assert not torch.allclose(network(image), before, atol=1e-3)
 
 
 # domain adaptation
