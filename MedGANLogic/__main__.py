@@ -176,7 +176,7 @@ def _preflight(options: argparse.Namespace) -> int:
 
 def _check(options: argparse.Namespace) -> int:
     from MedGANLogic.check import Level, absent, check, gathered
-    from MedGANLogic.images import read
+    from MedGANLogic.images import read, read_as_said
 
     card = catalogue.find(options.model).card
     first = next(iter(card.inputs), "")
@@ -184,9 +184,12 @@ def _check(options: argparse.Namespace) -> int:
     if unknown := files.keys() - card.inputs.keys():
         found = ", ".join(sorted(unknown)) or options.input
         raise MedGANError(f"{card.name} reads {', '.join(card.inputs) or 'no image'}: found {found}")
-    units = {role: domain.unit for role, domain in card.inputs.items()}
-    units[first] = options.input_unit or units[first]
-    found = {role: check(card, role, read(file, units[role])) for role, file in files.items()}
+    said = options.input_unit
+    images = {
+        role: read_as_said(file, said) if said and role == first else read(file, card.inputs[role].unit)
+        for role, file in files.items()
+    }
+    found = {role: check(card, role, image) for role, image in images.items()}
     findings = gathered(found | absent(card, files))
     if options.json:
         print(json.dumps([finding.to_json() for finding in findings], indent=2))

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from MedGANLogic.domain import FOREIGN_UNITS, UNITS, Array, Domain, Labels
 from MedGANLogic.errors import MedGANError
+from MedGANLogic.suv import conversion
 
 Affine = NDArray[np.float64]
 
@@ -34,6 +35,8 @@ SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
 CROSSING = ".npy"
 
 _CROSSING_FORMAT = 1
+# Units of a PET that are no uptake without the dose, in capitals and without a stroke.
+_ACTIVITY = ("BQML", "KBQML", "BQCC", "CNTS")
 _RAS_FROM_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _NOTE_KEYS = ("ITK_FileNotes", "descrip", "MedGAN")
 # A table's shell, a sheet or a mask is thinner than twice this; arms and legs are thicker.
@@ -261,6 +264,21 @@ def without_surroundings(image: Image, domain: Domain) -> tuple[Image, NDArray[n
 
 
 def read(path: str | os.PathLike[str], unit: str) -> Image:
+    """Read a file or a folder as ``read_as_said`` does; a DICOM series of a PET that should be SUV becomes so.
+
+    The series says itself what its values are (``suv``), and ``facts["uptake"]`` how they became SUV. Raises SuvError
+    where it does not say enough.
+    """
+    path = Path(path)
+    image = read_as_said(path, unit)
+    if image.unit != "SUV" or image.facts.get("modality") != "PT" or not path.is_dir():
+        return image
+    found = conversion(_series_files(path))
+    voxels = image.voxels * found.factors.astype(np.float32)
+    return replace(image, voxels=voxels.astype(np.float32), facts={**image.facts, "uptake": found.words})
+
+
+def read_as_said(path: str | os.PathLike[str], unit: str) -> Image:
     """Read NIfTI, NRRD, MHA or a folder with one DICOM series.
 
     ``unit`` is what the values are (``HU``, ``SUV``, ``none``, ``label``) or a foreign unit that is turned into one
@@ -277,6 +295,12 @@ def read(path: str | os.PathLike[str], unit: str) -> Image:
         return _read_crossing(path, unit)
     import SimpleITK as sitk
 
+    if unit.replace("/", "").upper() in _ACTIVITY:
+        raise ImageError(
+            f"{path}: {unit} is activity, which says no SUV without dose and weight: give the folder of the DICOM "
+            "series, which knows both, without a unit; or multiply by the weight in g, divide by the dose in Bq that "
+            "was left at the scan, and say SUV"
+        )
     offset = 0.0
     if unit in FOREIGN_UNITS:
         unit, offset = FOREIGN_UNITS[unit]
@@ -473,8 +497,8 @@ def _with_nan(path: Path, reader: Any, image: Any) -> Any:
     return whole
 
 
-def _read_series(folder: Path) -> Any:
-    """Read the one DICOM series of a folder; positions are checked, because ITK only warns of a missing slice."""
+def _series_files(folder: Path) -> tuple[str, ...]:
+    """Return the files of the one DICOM series of a folder, slice by slice."""
     import SimpleITK as sitk
 
     series = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
@@ -482,19 +506,28 @@ def _read_series(folder: Path) -> Any:
         raise ImageError(f"{folder} holds no DICOM series")
     if len(series) > 1:
         raise ImageError(f"{folder} holds {len(series)} DICOM series: give a folder with one ({', '.join(series)})")
-    names = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), series[0])
+    names: tuple[str, ...] = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), series[0])
     # GDCM leaves out what it cannot parse: at either end of a series nobody would miss the slice.
     left_out = sorted({file.name for file in folder.iterdir() if _is_dicom(file)} - {Path(name).name for name in names})
     if left_out:
         raise ImageError(f"{folder}: {left_out[0]} is damaged or no image: copy it again, or take it out of the folder")
+    return names
+
+
+def _read_series(folder: Path) -> Any:
+    """Read the one DICOM series of a folder; positions are checked, because ITK only warns of a missing slice."""
+    import SimpleITK as sitk
+
+    names = _series_files(folder)
     header = sitk.ImageFileReader()
-    positions, normal = [], np.zeros(3)
+    positions, normal, kinds = [], np.zeros(3), set()
     for name in names:
         header.SetFileName(name)
         header.ReadImageInformation()
         direction = np.array(header.GetDirection()).reshape(3, 3)
         positions.append(np.array(header.GetOrigin()))
         normal = direction[:, 2]
+        kinds.add(header.GetPixelID())
     _refuse_too_large(folder, (*header.GetSize()[:2], len(names)), header.GetNumberOfComponents())
     if len(names) > 1:
         offsets = np.array(positions) - positions[0]
@@ -509,6 +542,9 @@ def _read_series(folder: Path) -> Any:
             )
     reader = sitk.ImageSeriesReader()
     reader.SetFileNames(names)
+    if len(kinds) > 1:
+        # Else all are read as the first: a slope of 1 there would round slices whose own slope is a fraction.
+        reader.SetOutputPixelType(sitk.sitkFloat32)
     reader.MetaDataDictionaryArrayUpdateOn()
     reader.LoadPrivateTagsOff()
     image = reader.Execute()

@@ -28,6 +28,7 @@ from MedGANLogic.images import (
     fingerprint,
     placed,
     read,
+    read_as_said,
     suffix_of,
     without_surroundings,
     write,
@@ -396,10 +397,10 @@ def _translated(bundle: Bundle, request: Request, device: str, progress: Progres
     if unknown or not first:
         found = ", ".join(sorted(unknown)) or request.input
         raise ImageError(f"{bundle.card.name} reads {', '.join(inputs) or 'no image'}: found {found}")
-    images = {first: read(request.input, request.input_unit or inputs[first].unit)}
-    if images[first].unit != inputs[first].unit:
-        found, expected = images[first].unit, inputs[first].unit
-        raise ImageError(f"--input-unit {request.input_unit} gives {found}, {bundle.card.name} reads {expected}")
+    said, expected = request.input_unit, inputs[first].unit
+    images = {first: read_as_said(request.input, said) if said else read(request.input, expected)}
+    if (found := images[first].unit) != expected:
+        raise ImageError(f"--input-unit {said} gives {found}, {bundle.card.name} reads {expected}")
     images |= {role: read(path, inputs[role].unit) for role, path in request.others.items()}
     mask = read(request.mask, "label") if request.mask else None
     return translate(bundle, images, device, mask, request.strength, request.force, progress)
