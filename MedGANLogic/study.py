@@ -372,6 +372,16 @@ class Study:
             )
         return self.corrected
 
+    @property
+    def with_labels(self) -> "Study":
+        """This study, for systems that read labels beside an image. Raises StudyError where none go in."""
+        if not any(isinstance(domain.window, Labels) for domain in list(self.inputs.values())[1:]):
+            raise StudyError(
+                "this system reads labels beside an image: the study needs an image as its first input and a label "
+                f"map behind it (found {', '.join(self.inputs) or 'no input'})"
+            )
+        return self
+
     def window_in(self, unit: str) -> FixedWindow:
         """Return the first target's window. Raises StudyError where it is none in this unit."""
         role, domain = next(iter(self.targets.items()))

@@ -199,6 +199,8 @@ def turned(case, study):
     """Return the toy's volumes on an oblique grid with another order of axes, by the study's roles."""
     affine = np.array([[0.0, -2.0, 0.3, 11], [1.9, 0.0, 0.5, -7], [-0.4, 0.0, 3.8, 5], [0, 0, 0, 1]])
     affine[:3, :3] = np.linalg.qr(affine[:3, :3])[0] * (2.0, 2.0, 4.0)
+    labels = (case.volumes["mr"] > 330).astype(np.int16)
+    case = replace(case, volumes={**case.volumes, "seg": labels}, slopes={**case.slopes, "seg": 1.0})
     return {
         role: Image(case.image(domain.modality.lower(), domain).voxels, affine, domain.unit)
         for role, domain in study.inputs.items()
