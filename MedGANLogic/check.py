@@ -152,6 +152,8 @@ def _header(card: Card, role: str, image: Image) -> list[Finding]:
         found.append(Finding(Level.ERROR, f"the file says modality {said}: {card.name} reads {domain.modality}"))
     if any("SYNTHETIC" in image.facts.get(fact, "") for fact in ("notes", "series")):
         found.append(Finding(Level.WARNING, "the image is itself synthetic: errors add up"))
+    if "uptake" in image.facts:
+        found.append(Finding(Level.NOTE, image.facts["uptake"]))
     part = image.facts.get("body part", "").lower()
     anatomy = [str(name).lower() for name in card.validity.get("anatomy", [])]
     if part and anatomy and not any(name in part or part in name for name in anatomy):
@@ -217,7 +219,10 @@ def _foreign_doubt(values: Array, unit: str) -> str:
     if _is_ct(values, stored_with=1024):
         return "the image looks like a CT with 1024 added: {expected}"
     if unit == "SUV" and (high := np.quantile(values, 0.99)) > _HIGHEST_SUV:
-        return f"1 % of the values exceed {high:g}: that is activity (Bq/mL), not SUV"
+        return (
+            f"1 % of the values exceed {high:g}: that is activity (Bq/mL), not SUV: give its DICOM series, which says "
+            "dose and weight, or divide by the dose per gram"
+        )
     return ""
 
 
@@ -258,6 +263,10 @@ def _extent(card: Card, _role: str, image: Image) -> list[Finding]:
 _AXES: Mapping[str, str] = {"L": "left–right", "P": "front–back", "S": "head–foot"}
 
 
+#: What changes an image's contrast, by modality.
+_OTHERS: Mapping[str, str] = {"PT": "tracer, time after the injection, unit (kBq/mL)"}
+
+
 def _contrast(card: Card, role: str, image: Image) -> list[Finding]:
     """Compare the values in the body with those of the training cohort, if the card says them."""
     domain = card.inputs[role]
@@ -270,10 +279,11 @@ def _contrast(card: Card, role: str, image: Image) -> list[Finding]:
         return []
     q, value, low, high = max(out, key=lambda item: max(item[2] - item[1], item[1] - item[3]))
     reason = "the window is fixed" if isinstance(domain.window, FixedWindow) else "relative to the brightest"
+    other = _OTHERS.get(domain.modality, "sequence, contrast agent")
     return [
         Finding(
             Level.WARNING,
             f"the contrast is unlike the training images' ({q:.0%} quantile in the body {value:.2f}, there {low:.2f} "
-            f"to {high:.2f}; {reason}): another sequence, contrast agent, or anatomy?",
+            f"to {high:.2f}; {reason}): another {other}, or anatomy?",
         )
     ]

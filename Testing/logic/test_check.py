@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from MedGANLogic.catalogue import Card
-from MedGANLogic.check import QUANTILES, Finding, Level, RefusedError, absent, check, contrast, refuse
+from MedGANLogic.check import QUANTILES, Finding, Level, RefusedError, absent, check, contrast, gathered, refuse
 from MedGANLogic.domain import CT, MR, PET, Domain, Label, Labels
 from MedGANLogic.images import Image, read
 
@@ -225,6 +225,27 @@ def test_offset_taken_off_twice_is_refused(ct: Image) -> None:
 def test_noisy_low_dose_ct_passes_a_ct_model(ct: Image) -> None:
     noise = np.random.default_rng(5).normal(0, 150, ct.voxels.shape)
     assert not errors(CT_MODEL, replace(ct, voxels=ct.voxels + noise))
+
+
+def test_ct_and_pet_are_told_each_what_is_wrong_with_it(ct: Image, pet: Image) -> None:
+    both = replace(CT_MODEL, inputs={"ct": CT, "pet": PET})
+    given = {"ct": shifted(ct, 1024), "pet": replace(pet, voxels=pet.voxels * 5300)}
+    found = [finding.text for finding in gathered({role: check(both, role, scan) for role, scan in given.items()})]
+    assert [text.partition(":")[0] for text in found] == ["ct", "pet"]
+    assert "HU+1024" in found[0] and "give its DICOM series, which says dose and weight" in found[1]
+
+
+def test_how_a_pet_became_suv_is_noted(pet: Image) -> None:
+    said = replace(pet, facts={"modality": "PT", "uptake": "SUV by body weight: 70 kg"})
+    assert check(PET_MODEL, "pet", said) == [Finding(Level.NOTE, "SUV by body weight: 70 kg")]
+
+
+def test_kilobecquerels_are_unlike_the_cohorts_uptake(pet: Image) -> None:
+    body = contrast(PET, pet.voxels)
+    model = replace(PET_MODEL, validity={"contrast": {"pet": [[q - 0.02, q + 0.02] for q in body]}})
+    assert not check(model, "pet", pet)
+    text = only(warnings(model, replace(pet, voxels=pet.voxels * 3.1)))
+    assert "another tracer, time after the injection, unit (kBq/mL), or anatomy?" in text
 
 
 def test_activity_instead_of_suv_is_refused(pet: Image) -> None:
