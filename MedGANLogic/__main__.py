@@ -223,10 +223,10 @@ def _translate(options: argparse.Namespace) -> int:
         return 0
     output.mkdir(parents=True, exist_ok=True)
     done, failed = [], 0
-    for number, file in enumerate(files, start=1):
+    for number, (file, name) in enumerate(_outputs_of(files).items(), start=1):
         print(f"[{number}/{len(files)}] {file.name}", file=sys.stderr)
         try:
-            done.append(_translate_one(options, bundle, file, output / file.name))
+            done.append(_translate_one(options, bundle, file, output / name))
         except MedGANError as error:
             failed += 1
             _failed(options, f"{file.name}: {error}", 2)
@@ -238,11 +238,21 @@ def _translate(options: argparse.Namespace) -> int:
 
 
 def _images_in(folder: Path) -> list[Path]:
-    """Return a folder's volumes by name; none where it is a DICOM series. Hidden files are left alone."""
-    from MedGANLogic.images import SUFFIXES
+    """Return a folder's images by name; none where it is a DICOM series. Hidden files are left alone."""
+    from MedGANLogic.images import LOSSY, PICTURES, SUFFIXES
 
     names = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
-    return [path for path in names if path.name.lower().endswith(SUFFIXES)]
+    return [path for path in names if path.name.lower().endswith((*SUFFIXES, *PICTURES, *LOSSY))]
+
+
+def _outputs_of(files: Sequence[Path]) -> dict[Path, str]:
+    """Return what each file's result is called: as the file, but for what is not written. Raises for two alike."""
+    from MedGANLogic.images import LOSSY
+
+    names = {file: f"{file.stem}.png" if file.suffix.lower() in LOSSY else file.name for file in files}
+    if twice := [name for name in names.values() if list(names.values()).count(name) > 1]:
+        raise MedGANError(f"two files would lead to {twice[0]}: give one of them another name")
+    return names
 
 
 def _translate_one(options: argparse.Namespace, bundle: Any, source: Path, output: Path) -> dict[str, Any]:
@@ -680,12 +690,14 @@ def _parser() -> argparse.ArgumentParser:
 
     one = verb("translate", _translate, "translate an image, or every file of a folder")
     model(one)
-    one.add_argument("input", metavar="INPUT", help="NIfTI, NRRD, MHA, a DICOM series' folder, or a folder of files")
+    one.add_argument(
+        "input", metavar="INPUT", help="NIfTI, NRRD, MHA, PNG, JPEG, TIFF, a DICOM series' folder, or a folder of files"
+    )
     one.add_argument(
         "output",
         metavar="OUTPUT",
-        help="a file (.nii.gz, .nii, .nrrd, .mha), or a folder for a folder; of several results the others stand "
-        "beside it with their role in the name",
+        help="a file (.nii.gz, .nii, .nrrd, .mha, of photographs .png or .tif), or a folder for a folder; of several "
+        "results the others stand beside it with their role in the name",
     )
     device(one)
     further(one)

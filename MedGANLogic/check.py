@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from MedGANLogic.catalogue import Card
-from MedGANLogic.domain import Array, Domain, FixedWindow, Labels
+from MedGANLogic.domain import HIGHEST_COLOUR, Array, Domain, Labels, PercentileWindow
 from MedGANLogic.errors import MedGANError
 from MedGANLogic.images import Image, Orientation
+from MedGANLogic.passes import Pass
 
 
 class Level(IntEnum):
@@ -70,12 +71,12 @@ _ENOUGH_VOXELS = 1 << 21
 def check(card: Card, role: str, image: Image) -> list[Finding]:
     """Return all findings about an image that is to be the input ``role`` of a model, the gravest first.
 
-    Looked at: channels, empty or constant voxels, NaN, label maps, modality (by header and by intensity), unit
-    (a CT offset by 1024, activity instead of SUV), spacing, field of view, contrast, synthetic input; of an input that
-    is a label map: values that are none of its labels.
+    Looked at: grey or colours, empty or constant voxels, NaN, label maps, modality (by header and by intensity), unit
+    (a CT offset by 1024, activity instead of SUV, colours beyond 0 to 255), spacing, field of view, contrast, synthetic
+    input; of an input that is a label map: values that are none of its labels.
     """
     labelled = isinstance(card.inputs[role].window, Labels)
-    broken = _broken(image, labelled)
+    broken = _broken(image, f"{card.name} reads", card.inputs[role].window.components, labelled)
     if any(finding.level is Level.ERROR for finding in broken):
         return broken
     if broken:
@@ -113,18 +114,23 @@ def refuse(findings: list[Finding], forced: bool) -> None:
 
 def contrast(domain: Domain, values: Array) -> list[float]:
     """Return the quantiles of the values in the body, in the network's range; empty where there is no body."""
-    inside = values[domain.window.body(values)]
+    inside = values[..., domain.window.body(values)]
     if not inside.size:
         return []
     return [float(q) for q in np.quantile(domain.window.scale(values).to_network(inside), QUANTILES)]
 
 
-def _broken(image: Image, may_be_empty: bool) -> list[Finding]:
+def _broken(image: Image, reads: str, components: int, may_be_empty: bool) -> list[Finding]:
     voxels = image.voxels
     if voxels.size == 0:
         return [Finding(Level.ERROR, f"the image is empty: {'×'.join(map(str, image.grid.shape))} voxels")]
-    if voxels.shape[0] != 1:
-        text = f"the image has {voxels.shape[0]} values per voxel (a colour or vector image): give one grey value"
+    found = voxels.shape[0]
+    if found != components:
+        kind = "grey" if found == 1 else "a colour or vector image"
+        wanted = (
+            "colours (red, green, blue): give a colour photograph" if components == 3 else "one: give one grey value"
+        )
+        text = f"the image has {found} value{'s' if found > 1 else ''} per voxel ({kind}), {reads} {wanted}"
         return [Finding(Level.ERROR, text)]
     finite = np.isfinite(voxels)
     missing = 1 - finite.mean()
@@ -141,12 +147,14 @@ def _broken(image: Image, may_be_empty: bool) -> list[Finding]:
 def _sample(values: Array) -> Array:
     """Thin out a large volume evenly: shares and quantiles are the same, and the user does not wait."""
     step = math.ceil((values.size / _ENOUGH_VOXELS) ** (1 / 3))
-    return values[::step, ::step, ::step]
+    return values[..., ::step, ::step, ::step]
 
 
 def _header(card: Card, role: str, image: Image) -> list[Finding]:
     domain = card.inputs[role]
     found = []
+    if "size" in image.facts:
+        found.append(Finding(Level.NOTE, image.facts["size"]))
     said = image.facts.get("modality", "")
     if said and said != domain.modality:
         found.append(Finding(Level.ERROR, f"the file says modality {said}: {card.name} reads {domain.modality}"))
@@ -162,6 +170,8 @@ def _header(card: Card, role: str, image: Image) -> list[Finding]:
 
 
 def _labels(_card: Card, _role: str, image: Image) -> list[Finding]:
+    if len(image.voxels) > 1:
+        return []
     # Along the longest axis, so that a single slice in any direction has neighbours.
     values = np.moveaxis(image.voxels[0], int(np.argmax(image.grid.shape)), 0)
     levels, counts = np.unique(_sample(values), return_counts=True)
@@ -193,8 +203,11 @@ def _known(card: Card, role: str, image: Image) -> list[Finding]:
 
 
 def _values(card: Card, role: str, image: Image) -> list[Finding]:
-    values, domain = _sample(image.voxels[0]), card.inputs[role]
-    doubt = ct_doubt(values) if domain.unit == "HU" else _foreign_doubt(values, domain.unit)
+    values, domain = _sample(image.values), card.inputs[role]
+    if domain.window.components == 3:
+        doubt = _colour_doubt(values)
+    else:
+        doubt = ct_doubt(values) if domain.unit == "HU" else _foreign_doubt(values, domain.unit)
     expected = f"{card.name} reads {domain.modality} ({domain.unit})"
     return [Finding(Level.ERROR, doubt.format(expected=expected), forceable=True)] if doubt else []
 
@@ -226,6 +239,14 @@ def _foreign_doubt(values: Array, unit: str) -> str:
     return ""
 
 
+def _colour_doubt(values: Array) -> str:
+    """Say why the values cannot be colours on the scale of 8 bits; nothing where they can."""
+    low, high = values.min(), values.max()
+    if low < 0 or not 1 < high <= HIGHEST_COLOUR:
+        return f"the values {low:g} … {high:g} are not colours from 0 to {HIGHEST_COLOUR:g}: {{expected}}"
+    return ""
+
+
 def _has_air(hu: Array) -> bool:
     return bool((hu < _AIR_HU).mean() > _AIR_SHARE)
 
@@ -250,27 +271,35 @@ def _extent(card: Card, _role: str, image: Image) -> list[Finding]:
             far = not low / 3 <= spacing <= high * 3
             text = f"spacing along {_AXES[axis]} is {spacing:.2f} mm: {card.name} is valid from {low:g} to {high:g} mm"
             found.append(Finding(Level.ERROR if far else Level.WARNING, text, forceable=True))
-    if 1 in grid.shape:
+    if 1 in grid.shape and not _slice_by_slice(card):
         found.append(Finding(Level.WARNING, "the image is one slice thick: it stands in for its own neighbours"))
     for axis, extent, limits in zip("LPS", grid.extent_mm, card.validity.get("extent_mm", []), strict=False):
         low, high = limits
         if not low <= extent <= high:
-            text = f"field of view along {_AXES[axis]} is {extent:.0f} mm: {card.name} has seen {low:.0f} to {high:.0f}"
+            unit = "pixels" if "size" in image.facts else "mm"
+            seen = f"{card.name} has seen {low:.0f} to {high:.0f}"
+            text = f"field of view along {_AXES[axis]} is {extent:.0f} {unit}: {seen}"
             found.append(Finding(Level.WARNING, text))
     return found
+
+
+def _slice_by_slice(card: Card) -> bool:
+    """Say whether a model looks at no more than one slice at a time."""
+    passes = [one for one in card.passes if isinstance(one, Pass)]
+    return bool(passes) and all(one.dimensions == 2 and not one.neighbours for one in passes)
 
 
 _AXES: Mapping[str, str] = {"L": "left–right", "P": "front–back", "S": "head–foot"}
 
 
 #: What changes an image's contrast, by modality.
-_OTHERS: Mapping[str, str] = {"PT": "tracer, time after the injection, unit (kBq/mL)"}
+_OTHERS: Mapping[str, str] = {"PT": "tracer, time after the injection, unit (kBq/mL)", "XC": "camera, light"}
 
 
 def _contrast(card: Card, role: str, image: Image) -> list[Finding]:
     """Compare the values in the body with those of the training cohort, if the card says them."""
     domain = card.inputs[role]
-    seen = contrast(domain, _sample(image.voxels[0]))
+    seen = contrast(domain, _sample(image.values))
     if not seen:
         return [Finding(Level.ERROR, "no body was found in the image: nothing stands out from its background")]
     limits = card.validity.get("contrast", {}).get(role, [])
@@ -278,7 +307,7 @@ def _contrast(card: Card, role: str, image: Image) -> list[Finding]:
     if not out:
         return []
     q, value, low, high = max(out, key=lambda item: max(item[2] - item[1], item[1] - item[3]))
-    reason = "the window is fixed" if isinstance(domain.window, FixedWindow) else "relative to the brightest"
+    reason = "relative to the brightest" if isinstance(domain.window, PercentileWindow) else "the window is fixed"
     other = _OTHERS.get(domain.modality, "sequence, contrast agent")
     return [
         Finding(

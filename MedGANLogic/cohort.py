@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from MedGANLogic.chance import ChanceError
-from MedGANLogic.domain import Array, Domain, Labels, Scale
+from MedGANLogic.domain import HIGHEST_COLOUR, Array, Domain, Labels, Scale
 from MedGANLogic.errors import MedGANError
 from MedGANLogic.images import Affine, Grid, Image, Orientation, placed, read, without_surroundings
 from MedGANLogic.passes import PLANES
@@ -51,9 +51,9 @@ class Row:
 class Case:
     """One subject on one grid, axes R, A, S: int16 volumes (I, J, K), and where they may be believed.
 
-    A volume's value in its unit is ``stored * slope``. ``valid``: all volumes show this place, and agree on whether
-    it is body. ``body``: it is. ``scanned``: the grid of each role's file, axes nearest to R, A, S, before it was
-    resampled and cropped; cohorts that were packed before this was kept lack it.
+    Those of colours are (3, I, J, K). A volume's value in its unit is ``stored * slope``. ``valid``: all volumes show
+    this place, and agree on whether it is body. ``body``: it is. ``scanned``: the grid of each role's file, axes
+    nearest to R, A, S, before it was resampled and cropped; cohorts that were packed before this was kept lack it.
     """
 
     subject: str
@@ -80,7 +80,8 @@ class Case:
 
     def image(self, role: str, domain: Domain) -> Image:
         """Return a role's volume as an image in its unit."""
-        return Image(self.in_unit(role, self.volumes[role])[None], self.affine, domain.unit)
+        values = self.in_unit(role, self.volumes[role])
+        return Image(values if domain.window.components > 1 else values[None], self.affine, domain.unit)
 
     @property
     def grid(self) -> Grid:
@@ -189,8 +190,7 @@ def prepare(row: Row, study: Study, place: Place | None = None) -> Case:
     """
     images = {role: read(file, study.domains[role].unit) for role, file in row.files.items()}
     for role, image in images.items():
-        if image.voxels.shape[0] != 1 or not np.isfinite(image.voxels).all():
-            raise CohortError(f"subject {row.subject}: {role} must have one finite value per voxel")
+        _refuse_voxels(image, study.domains[role], f"subject {row.subject}: {role}")
     roles = {role: domain for role, domain in study.domains.items() if role in images}
     scanned = {role: Orientation.nearest(images[role].affine).apply_to_grid(images[role].grid) for role in roles}
     grid = scanned[next(iter(roles))]
@@ -204,7 +204,7 @@ def prepare(row: Row, study: Study, place: Place | None = None) -> Case:
         # Where a label is none there is no less body.
         if not isinstance(domain.window, Labels):
             lying, bodies[role] = without_surroundings(lying, domain)
-        volumes[role] = lying.voxels[0]
+        volumes[role] = lying.values
     if not bodies:
         raise CohortError(f"subject {row.subject} has nothing but labels: {', '.join(roles)}")
     body = np.logical_and.reduce(list(bodies.values()))
@@ -213,16 +213,35 @@ def prepare(row: Row, study: Study, place: Place | None = None) -> Case:
         volumes[role] = np.where(outside, np.float32(roles[role].background), volumes[role])
     if not (body & seen).any():
         raise CohortError(f"subject {row.subject}: its volumes share no body: are they of one frame of reference?")
-    # A label is stored as it is.
-    steps = {role: 1.0 for role, domain in roles.items() if isinstance(domain.window, Labels)}
+    steps = {role: domain.window.step for role, domain in roles.items()}
     case = _stored(row, volumes, steps, (seen & body) | outside, body, grid, PLANES[study.plane])
     return replace(case, scanned=scanned)
+
+
+def _counted(values: int) -> str:
+    return f"{values} value{'s' if values > 1 else ''}"
+
+
+def _refuse_voxels(image: Image, domain: Domain, what: str) -> None:
+    expected = domain.window.components
+    if len(image.voxels) != expected:
+        wanted = "colours" if expected == 3 else "one grey value or label"
+        raise CohortError(f"{what} has {_counted(len(image.voxels))} per voxel: the study expects {wanted}")
+    if not np.isfinite(image.voxels).all():
+        raise CohortError(f"{what} must have a finite value in every voxel")
+    if expected == 3 and not 0 <= image.voxels.min() <= image.voxels.max() <= HIGHEST_COLOUR:
+        raise CohortError(f"{what} has colours beyond 0 to {HIGHEST_COLOUR:g}: save it as a photograph (PNG, TIFF)")
+    if isinstance(domain.window, Labels):
+        known = {label.value for label in domain.window.labels}
+        # What a drawing program calls white: as labels that a study does not know, all of it would be background.
+        if set(np.unique(image.voxels)) == {0, 255} and 255 not in known:
+            raise CohortError(f"{what} is black and white (0 and 255): give its label the value 255 in the study")
 
 
 def _stored(
     row: Row,
     volumes: Mapping[str, Array],
-    steps: Mapping[str, float],
+    steps: Mapping[str, float | None],
     valid: Array,
     body: Array,
     grid: Grid,
@@ -233,8 +252,9 @@ def _stored(
     box = tuple(slice(max(0, f[0] - m), f[-1] + 1 + m) for f, m in zip(found, margin, strict=True))
     affine = grid.affine.copy()
     affine[:3, 3] += affine[:3, :3] @ [axis.start for axis in box]
-    slopes = {role: steps.get(role) or _slope(volume[box], body[box]) for role, volume in volumes.items()}
-    stored = {role: np.rint(volume[box] / slopes[role]).astype(np.int16) for role, volume in volumes.items()}
+    kept = {role: volume[..., box[0], box[1], box[2]] for role, volume in volumes.items()}
+    slopes = {role: steps[role] or _slope(volume, body[box]) for role, volume in kept.items()}
+    stored = {role: np.rint(volume / slopes[role]).astype(np.int16) for role, volume in kept.items()}
     return Case(row.subject, row.part, stored, slopes, valid[box], body[box], affine, row.said)
 
 

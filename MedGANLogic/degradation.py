@@ -60,13 +60,13 @@ class Degraded(Made):
         raise NotImplementedError
 
     def apply(self, values: Array, dimensions: int) -> Volume:
-        """Return the degraded values of a whole volume (S, H, W).
+        """Return the degraded values of a whole volume (…, S, H, W).
 
         A coarse voxel lies where its ``by`` fine ones lie: its centre is theirs. Those at the end that fill no coarse
         one are left out.
         """
         coarse = np.asarray(values, np.float32)
-        for axis, factor in enumerate(along_axes(self.by, dimensions)):
+        for axis, factor in enumerate(along_axes(self.by, dimensions), start=-3):
             if factor > 1:
                 count = coarse.shape[axis] // factor
                 whole = np.take(coarse, range(count * factor), axis)

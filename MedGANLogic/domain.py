@@ -7,18 +7,22 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
 
-#: Units that an image may carry. ``none`` is said of MR, whose values have no unit.
+#: Units that an image may carry. ``none`` is said of MR and of photographs, whose values have no unit.
 UNITS = ("HU", "SUV", "none", "label")
 
 #: Units that files are found in, and what to add to reach one of ``UNITS``.
 FOREIGN_UNITS: Mapping[str, tuple[str, float]] = {"HU+1024": ("HU", -1024.0), "HU+1000": ("HU", -1000.0)}
+
+
+#: The brightest that a colour may be.
+HIGHEST_COLOUR = 255.0
 
 
 def in_unit(unit: str) -> str:
@@ -46,7 +50,15 @@ class Scale:
 
 
 class Window(ABC):
-    """How a domain finds the scale of one image."""
+    """How a domain finds the scale of one image.
+
+    Values are (…), or (``components``, …) where a voxel has several.
+    """
+
+    #: Values that a voxel has.
+    components: ClassVar[int] = 1
+    #: The step in which a packed cohort stores values; None where an image's own noise says what will do.
+    step: ClassVar[float | None] = None
 
     @abstractmethod
     def scale(self, values: Array) -> Scale:
@@ -54,7 +66,7 @@ class Window(ABC):
 
     @abstractmethod
     def body(self, values: Array) -> NDArray[np.bool_]:
-        """Return True where a voxel is taken to lie in the body, by its value alone."""
+        """Return (…), True where a voxel is taken to lie in the body, by its value alone."""
 
     def volumes(self, role: str) -> tuple[str, ...]:
         """Return the names of the volumes that networks write for a target: one, or one for every score."""
@@ -62,7 +74,8 @@ class Window(ABC):
 
     def shown(self, values: Array, scale: Scale) -> NDArray[np.float32]:
         """Turn values in the unit into what networks should write for a target: (volumes, …) in their range."""
-        return scale.to_network(values)[None]
+        shown = scale.to_network(values)
+        return shown if self.components > 1 else shown[None]
 
     def input_volumes(self, role: str) -> tuple[str, ...]:
         """Return the names of the volumes that networks read for an input."""
@@ -73,7 +86,7 @@ class Window(ABC):
         return self.shown(values, scale)
 
     def answer(self, written: Array, scale: Scale) -> Array:
-        """Turn what networks wrote for a target, (volumes, …) in their range, into values (1, …) in its unit."""
+        """Turn what networks wrote for a target, (volumes, …) in their range, into (components, …) in its unit."""
         return scale.to_unit(written)
 
     def to_json(self) -> dict[str, Any]:
@@ -136,6 +149,33 @@ class PercentileWindow(Window):
 
 
 @dataclass(frozen=True)
+class Colours(Window):
+    """Red, green and blue of a photograph on the scale of 8 bits, 0 to 255: the same window for every image.
+
+    The body is what is not black: one of its colours exceeds ``body_above`` (JPEG leaves up to 8 in black [assumed]).
+    """
+
+    body_above: float = 10.0
+
+    components: ClassVar[int] = 3
+    # Whole numbers are kept as they are, and 16 bits to their fifteenth.
+    step: ClassVar[float | None] = 1 / 128
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.body_above < HIGHEST_COLOUR:
+            raise ValueError(f"expected black from 0 to below {HIGHEST_COLOUR:g}, found {self}")
+
+    def scale(self, values: Array) -> Scale:  # noqa: ARG002 - a fixed window needs no look at the image
+        return Scale(0.0, HIGHEST_COLOUR)
+
+    def body(self, values: Array) -> NDArray[np.bool_]:
+        return np.asarray((values > self.body_above).any(axis=0))
+
+    def volumes(self, role: str) -> tuple[str, ...]:
+        return tuple(f"{role}: {colour}" for colour in ("red", "green", "blue"))
+
+
+@dataclass(frozen=True)
 class Label:
     """One value of a label map: its name, its colour (red, green, blue from 0 to 255), its SNOMED CT code if any."""
 
@@ -156,6 +196,8 @@ class Labels(Window):
     """The values of a label map; 0 is background and stands first in a network's scores, the labels after it."""
 
     labels: tuple[Label, ...]
+
+    step: ClassVar[float | None] = 1.0
 
     def __post_init__(self) -> None:
         if not self.labels or len({label.value for label in self.labels}) != len(self.labels):
@@ -202,7 +244,9 @@ class Labels(Window):
         )
 
 
-WINDOWS: Mapping[str, type[Window]] = {window.__name__: window for window in (FixedWindow, PercentileWindow, Labels)}
+WINDOWS: Mapping[str, type[Window]] = {
+    window.__name__: window for window in (FixedWindow, PercentileWindow, Colours, Labels)
+}
 
 
 @dataclass(frozen=True)
@@ -247,6 +291,8 @@ CT = Domain("CT", "HU", FixedWindow(-1024.0, 3071.0, body_above=-300.0), -1000.0
 #: CT for what works on noise: water is 0 for a network, where bfloat16 is finest, and noise in air stays in the window.
 CT_NEAR_WATER = Domain("CT", "HU", FixedWindow(-1600.0, 1600.0, body_above=-300.0), -1000.0)
 PET = Domain("PT", "SUV", FixedWindow(0.0, 20.0, body_above=0.1), 0.0)
+#: A photograph in colours, whatever it shows; Slicer's vector volumes hold such.
+PHOTOGRAPH = Domain("XC", "none", Colours(), 0.0)
 #: How unlike an image is to what a model knows, as a share of the window.
 UNLIKENESS = Domain("OT", "none", FixedWindow(0.0, 1.0, body_above=0.0), 0.0)
 DOMAINS: Mapping[str, Domain] = {
@@ -255,6 +301,7 @@ DOMAINS: Mapping[str, Domain] = {
     "pet": PET,
     "low": CT_NEAR_WATER,
     "full": CT_NEAR_WATER,
+    "photograph": PHOTOGRAPH,
     "anomaly": UNLIKENESS,
     "score": UNLIKENESS,
 }

@@ -6,7 +6,8 @@ cohort.zip        the packed cohort, where a table was given
 checkpoint.pt     the last healthy state
 best.pt           the networks with the lowest error on the validation subjects, and this error and its step
 log.jsonl         the flight recorder's records, validation errors, alarms
-samples/          at every validation, what the networks made: .npy, (H, W) in [0, 1]; 'medgan curves' shows them
+samples/          at every validation, what the networks made: .npy, (H, W) in [0, 1], of colours (H, W, 3); 'medgan
+                  curves' shows them
 tensorboard/      the same, with sample images, where TensorBoard is installed
 bundle/           the model
 """
@@ -345,7 +346,8 @@ class _Monitor:
             self.writer.add_scalar("time/waiting for data", progress.record.waiting, progress.step)
         if self.last and progress.score is not None:
             self.writer.add_scalar(f"validation/{self.measure}", progress.score, progress.step)
-            self.writer.add_image("made", self.last.picture, progress.step, dataformats="HW")
+            layout = "HWC" if self.last.picture.ndim == 3 else "HW"
+            self.writer.add_image("made", self.last.picture, progress.step, dataformats=layout)
         self.writer.flush()
 
 

@@ -12,7 +12,7 @@ from torch.nn.functional import affine_grid, grid_sample, interpolate
 
 from MedGANLogic.chance import Chance
 from MedGANLogic.cohort import Case, CohortError, said_of
-from MedGANLogic.domain import Array, PercentileWindow
+from MedGANLogic.domain import Array, Colours, PercentileWindow
 from MedGANLogic.passes import slices_first
 from MedGANLogic.study import Study
 
@@ -28,11 +28,12 @@ _SMOOTH = {2: "bicubic", 3: "trilinear"}
 class Augmentation:
     """Chances taken with a patch: mirror along each axis, quarter turns in plane, contrast of unit-less inputs.
 
-    ``contrast`` is the standard deviation of the logarithm of a gamma and of a gain; a volume with a fixed unit (HU,
-    SUV) keeps its values, because there a value means something. ``bent`` is the share of patches that are turned by
-    any angle and stretched along either axis of the slice by up to ``stretch`` (a share); it interpolates, so the
-    others stay as they are. ``narrowed`` is the share of patches that show only a part, at least four tenths of each
-    edge, as if the field of view ended there: what a network knows of bone from its surroundings must not be all.
+    ``contrast`` is the standard deviation of the logarithm of a gamma and of a gain, the same for all colours of a
+    photograph; a volume with a fixed unit (HU, SUV) keeps its values, because there a value means something. ``bent``
+    is the share of patches that are turned by any angle and stretched along either axis of the slice by up to
+    ``stretch`` (a share); it interpolates, so the others stay as they are. ``narrowed`` is the share of patches that
+    show only a part, at least four tenths of each edge, as if the field of view ended there: what a network knows of
+    bone from its surroundings must not be all.
     ``noise``: where a study says that its target is its first input, only better (``strength``), what stands between
     the two is multiplied by a factor drawn from this range, as likely to halve as to double: a simulated dose stands
     for higher and lower ones too, whose noise is the same, only less or more. ``recorrupted``: where a study has its
@@ -130,16 +131,17 @@ def blank(study: Study, prepared: Iterable[str] = ()) -> Pool:
     said = {name: str(low) for name, (low, _) in study.attributes.items()}
     said |= {"class": study.classes[0]} if study.classes else {}
     held = [{study.source(role) for role in roles} for roles in (study.domains, study.inputs) if roles]
-    dark, everywhere = np.zeros((1, 1, 1), np.int16), np.ones((1, 1, 1), bool)
+    point, everywhere = (1, 1, 1), np.ones((1, 1, 1), bool)
+    counts = {role: domain.window.components for role, domain in study.domains.items()}
+    dark = {role: np.zeros((count, *point) if count > 1 else point, np.int16) for role, count in counts.items()}
     cases = [
-        Case(
-            "", "train", dict.fromkeys(roles, dark), dict.fromkeys(roles, 1.0), everywhere, everywhere, np.eye(4), said
-        )
+        Case("", "train", {role: dark[role] for role in roles}, dict.fromkeys(roles, 1.0), everywhere, everywhere,
+             np.eye(4), said)
         for roles in held
-    ]
+    ]  # fmt: skip
     pool = Pool(study, cases)
     for volumes in pool.prepared:
-        volumes.update(dict.fromkeys(prepared, dark.astype(np.float32)))
+        volumes.update(dict.fromkeys(prepared, np.zeros(point, np.float32)))
     return pool
 
 
@@ -390,7 +392,7 @@ class _Chance:
         self.warp, self.skew, self.rng = augmentation.warp, augmentation.skew, rng
 
     def placed(self, patch: Array) -> Array:
-        return np.rot90(np.flip(patch, tuple(self.mirrored)), self.turns, axes=(1, 2))
+        return np.rot90(np.flip(patch, tuple(axis - 3 for axis in self.mirrored)), self.turns, axes=(-2, -1))
 
     def bent(self, stack: dict[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
         """Turn and stretch all volumes of a patch in the plane of the slice, about its centre."""
@@ -440,7 +442,7 @@ class _Chance:
         return {**stack, **narrowed}
 
     def shaded(self, role: str, study: Study, scaled: NDArray[np.float32]) -> NDArray[np.float32]:
-        if role in study.inputs and isinstance(study.domains[role].window, PercentileWindow):
+        if role in study.inputs and isinstance(study.domains[role].window, PercentileWindow | Colours):
             scaled = np.clip(((scaled + 1) / 2) ** np.float32(self.gamma) * np.float32(2 * self.gain) - 1, -1, 1)
         return scaled
 
@@ -460,16 +462,17 @@ def _start(centre: int, size: int, length: int) -> int:
 
 def _window(volume: Array, start: Sequence[int], size: Sequence[int], offset: int, outside: float) -> Array:
     slices, rows, columns = (range(s, s + n) for s, n in zip(start, size, strict=True))
-    stack = np.clip(np.array(slices) + offset, 0, volume.shape[0] - 1) if len(slices) == 1 else np.array(slices)
-    patch = np.full((len(slices), len(rows), len(columns)), outside, volume.dtype)
+    count = volume.shape[-3]
+    stack = np.clip(np.array(slices) + offset, 0, count - 1) if len(slices) == 1 else np.array(slices)
+    patch = np.full((*volume.shape[:-3], len(slices), len(rows), len(columns)), outside, volume.dtype)
     inside = [
         slice(max(0, -axis.start), len(axis) - max(0, axis.stop - length))
-        for axis, length in zip((rows, columns), volume.shape[1:], strict=True)
+        for axis, length in zip((rows, columns), volume.shape[-2:], strict=True)
     ]
     taken = [slice(max(0, axis.start), axis.stop) for axis in (rows, columns)]
     for place, index in enumerate(stack):
-        if 0 <= index < volume.shape[0]:
-            patch[place, inside[0], inside[1]] = volume[index, taken[0], taken[1]]
+        if 0 <= index < count:
+            patch[..., place, inside[0], inside[1]] = volume[..., index, taken[0], taken[1]]
     return patch
 
 

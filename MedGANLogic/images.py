@@ -21,14 +21,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from MedGANLogic.domain import FOREIGN_UNITS, UNITS, Array, Domain, Labels
+from MedGANLogic import photographs
+from MedGANLogic.domain import FOREIGN_UNITS, HIGHEST_COLOUR, UNITS, Array, Colours, Domain, Labels
 from MedGANLogic.errors import MedGANError
 from MedGANLogic.suv import conversion
 
 Affine = NDArray[np.float64]
 
-#: What a file that MedGAN writes may be called.
+#: What a volume's file that MedGAN writes may be called.
 SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
+#: What a photograph's file may be called that MedGAN writes, and one that it only reads, because that loses detail.
+PICTURES = (".png", ".tif", ".tiff")
+LOSSY = (".jpg", ".jpeg")
+
+#: What is said of a photograph's size.
+UNMEASURED = "a photograph has no physical size: a pixel counts as 1 mm"
 
 #: What voxels are called that cross between a front end and its child: nothing is rounded, and JSON beside them says
 #: where they lie and what they are. Not for keeping.
@@ -175,7 +182,8 @@ class Orientation:
 class Image:
     """One volume: voxels (C, I, J, K), affine IJK→RAS in mm (float64), unit, and what its file said of it.
 
-    ``facts`` holds what the file's header says (``modality`` as the DICOM code, ``body part``, ``notes``).
+    ``facts`` holds what the file's header says (``modality`` as the DICOM code, ``body part``, ``notes``), and of a
+    photograph its ``size``: none.
     """
 
     voxels: Array
@@ -193,6 +201,11 @@ class Image:
     def grid(self) -> Grid:
         """Where the voxels lie."""
         return Grid(self.voxels.shape[1:], self.affine)
+
+    @property
+    def values(self) -> Array:
+        """The voxels as a domain's window takes them: (I, J, K), or (C, I, J, K) where a voxel has several values."""
+        return self.voxels[0] if len(self.voxels) == 1 else self.voxels
 
     def with_orientation(self, orientation: Orientation) -> "Image":
         """Return the image with its voxel axes re-ordered; nothing moves in the world."""
@@ -245,7 +258,14 @@ def solid(mask: Array, spacing_mm: tuple[float, float, float]) -> NDArray[np.boo
     kept = int((sizes >= _SMALLEST_SHARE * sizes[0]).sum())
     core = sitk.BinaryThreshold(parts, 1, kept, 1, 0)
     grown = sitk.And(sitk.BinaryDilate(core, [r + 1 for r in radius[:2]] + [0], sitk.sitkBall), tissue)
-    slices = [sitk.BinaryFillhole(grown[:, :, k]) for k in range(grown.GetSize()[2])]
+    return _filled(grown)
+
+
+def _filled(mask: Any) -> NDArray[np.bool_]:
+    """Fill a SimpleITK mask's holes axial slice by slice."""
+    import SimpleITK as sitk
+
+    slices = [sitk.BinaryFillhole(mask[:, :, k]) for k in range(mask.GetSize()[2])]
     return np.ascontiguousarray(from_sitk(sitk.JoinSeries(slices)).astype(bool))
 
 
@@ -257,9 +277,14 @@ def placed(image: Image, grid: Grid, domain: Domain) -> Image:
 def without_surroundings(image: Image, domain: Domain) -> tuple[Image, NDArray[np.bool_]]:
     """Set what is outside of the body to the domain's background, in every channel; return the body (I, J, K) too.
 
-    The axes must be in R, A, S order (holes are filled in axial slices).
+    The axes must be in R, A, S order (holes are filled in axial slices). A photograph shows no table, and what is small
+    in it may be what it is of: nothing but black is taken off, and holes are filled.
     """
-    body = solid(domain.window.body(image.voxels[0]), image.grid.spacing_mm)
+    found = domain.window.body(image.voxels if domain.window.components > 1 else image.voxels[0])
+    if isinstance(domain.window, Colours):
+        body = _filled(to_sitk(found.astype(np.uint8), np.eye(4)))
+    else:
+        body = solid(found, image.grid.spacing_mm)
     return replace(image, voxels=np.where(body, image.voxels, np.float32(domain.background))), body
 
 
@@ -279,11 +304,15 @@ def read(path: str | os.PathLike[str], unit: str) -> Image:
 
 
 def read_as_said(path: str | os.PathLike[str], unit: str) -> Image:
-    """Read NIfTI, NRRD, MHA or a folder with one DICOM series.
+    """Read NIfTI, NRRD, MHA, a photograph (PNG, JPEG, TIFF) or a folder with one DICOM series.
 
     ``unit`` is what the values are (``HU``, ``SUV``, ``none``, ``label``) or a foreign unit that is turned into one
     (``HU+1024``); no format but DICOM carries it. Raises ImageError for a file that is missing, broken, too large for
     this machine, has a time axis, complex values or sheared axes, and for a folder with no or several series.
+
+    A photograph is one slice, (3, I, J, 1) with colours from 0 to 255 whatever its depth, alpha dropped, or
+    (1, I, J, 1) where it is grey, also if it says so three times. Its pixels count as 1 mm: what its file says of a
+    size is that of a print.
 
     What ``write`` left as ``.npy`` is mapped into memory, not to be written to, and says its own unit: ImageError for
     another one.
@@ -308,6 +337,8 @@ def read_as_said(path: str | os.PathLike[str], unit: str) -> Image:
         loaded = _read_series(path) if path.is_dir() else _read_file(path)
     except RuntimeError as error:
         raise ImageError(f"{path} could not be read: {_itk_reason(error)}") from error
+    if is_photograph(path):
+        return _photograph(path, loaded, unit)
     if loaded.GetDimension() == 4 and loaded.GetSize()[3] == 1:
         loaded = loaded[:, :, :, 0]
     if loaded.GetDimension() > 3:
@@ -327,13 +358,48 @@ def read_as_said(path: str | os.PathLike[str], unit: str) -> Image:
     return Image(voxels, affine, unit, _facts_of(loaded))
 
 
-def write(image: Image, path: str | os.PathLike[str]) -> None:
-    """Write a volume under a temporary name beside its own, then rename: a failure leaves nothing behind.
+def is_photograph(path: Path) -> bool:
+    """Say whether a file is a photograph by its name."""
+    return path.name.lower().endswith((*PICTURES, *LOSSY))
 
-    HU are rounded to whole numbers and stored as int16, labels as the smallest integer that holds them, all else as
-    float32. ``facts["notes"]`` goes into the header as one line of 79 ASCII characters at most: NIfTI has room for no
-    more, and MHA breaks on what is more. Raises ImageError for a suffix that is not one of ``SUFFIXES``, for
-    voxels that are NaN or infinite, and where the file cannot be written whole.
+
+def of_eight_bits(colours: Array) -> Array:
+    """Return colours (3, …) on the scale of 8 bits: those of 16 are divided by 257."""
+    return colours if colours.dtype != np.uint16 else colours.astype(np.float32) / np.float32(257)
+
+
+def _photograph(path: Path, loaded: Any, unit: str) -> Image:
+    """Return a photograph that ITK has read."""
+    import SimpleITK as sitk
+
+    if loaded.GetDimension() != 2:
+        raise ImageError(f"{path} holds several pictures: give one")
+    try:
+        header = photographs.header_of(path.read_bytes())
+    except ValueError as error:
+        raise ImageError(f"{path} is damaged ({error}): copy it again") from error
+    if header.painted and unit == "label":
+        raise ImageError(f"{path} paints its values by a palette: save the label map in greys, a value each")
+    pixels = sitk.GetArrayFromImage(loaded)
+    channels = pixels[None] if pixels.ndim == 2 else np.moveaxis(pixels, -1, 0)
+    if len(channels) == 4 and not path.name.lower().endswith(LOSSY):
+        channels = channels[:-1]
+    if len(channels) == 3 and (channels[0] == channels[1:]).all():
+        channels = channels[:1]
+    channels = channels // channels.dtype.type(header.stretched) if header.stretched > 1 else channels
+    colours = of_eight_bits(channels) if len(channels) == 3 else channels
+    facts = {"size": UNMEASURED, **({"notes": header.note} if header.note else {})}
+    return Image(np.swapaxes(colours, 1, 2)[..., None], _RAS_FROM_LPS.copy(), unit, facts)
+
+
+def write(image: Image, path: str | os.PathLike[str]) -> None:
+    """Write an image under a temporary name beside its own, then rename: a failure leaves nothing behind.
+
+    HU are rounded to whole numbers and stored as int16, labels as the smallest integer that holds them, colours of a
+    photograph as 8 bits, all else as float32. ``facts["notes"]`` goes into the header as one line of 79 ASCII
+    characters at most: NIfTI has room for no more, and MHA breaks on what is more. Raises ImageError for a suffix that
+    is not one of ``SUFFIXES`` and ``PICTURES`` or that cannot hold the image, for voxels that are NaN or infinite, and
+    where the file cannot be written whole.
 
     ``.npy`` keeps voxels as they are, NaN too; affine, unit and facts go into ``NAME.npy.json``.
     """
@@ -344,13 +410,18 @@ def write(image: Image, path: str | os.PathLike[str]) -> None:
         return
     import SimpleITK as sitk
 
-    output = to_sitk(_stored(image), image.affine)
-    if "notes" in image.facts:
-        notes = " ".join(image.facts["notes"].split()).encode("ascii", "replace").decode()[:79]
+    refuse_format(path, image.unit, len(image.voxels), image.grid)
+    output = to_sitk(_pixels(image) if suffix in PICTURES else _stored(image), image.affine)
+    notes = " ".join(image.facts.get("notes", "").split()).encode("ascii", "replace").decode()[:79]
+    if suffix in PICTURES:
+        output = output[:, :, 0]
+    elif notes:
         output.SetMetaData("MedGAN" if suffix in (".nrrd", ".mha") else "ITK_FileNotes", notes)
     partial = path.with_name(f".{path.name.removesuffix(suffix)}.partial-{os.getpid()}{suffix}")
     try:
         sitk.WriteImage(output, str(partial), useCompression=suffix != ".nii")
+        if suffix in PICTURES and notes:
+            partial.write_bytes(photographs.with_note(partial.read_bytes(), notes))
         # ITK says nothing when the disk is full, and reads what is missing as zeros.
         stored = sitk.ReadImage(str(partial))
         if not np.array_equal(sitk.GetArrayViewFromImage(stored), sitk.GetArrayViewFromImage(output)):
@@ -379,11 +450,25 @@ def fingerprint(path: Path) -> str:
 
 
 def suffix_of(path: Path) -> str:
-    """Return the suffix of a volume's name. Raises ImageError where it is none that we write."""
-    for suffix in (*SUFFIXES, CROSSING):
+    """Return the suffix of an image's name. Raises ImageError where it is none that we write."""
+    for suffix in (*SUFFIXES, *PICTURES, CROSSING):
         if path.name.lower().endswith(suffix):
             return suffix
-    raise ImageError(f"{path.name}: the name must end in one of {', '.join(SUFFIXES)}")
+    hint = ": JPEG would blur what is written" if path.name.lower().endswith(LOSSY) else ""
+    raise ImageError(f"{path.name}: the name must end in one of {', '.join((*SUFFIXES, *PICTURES))}{hint}")
+
+
+def refuse_format(path: Path, unit: str, components: int, grid: Grid) -> None:
+    """Raise ImageError where a file of this name cannot hold an image: a photograph's has one slice.
+
+    PNG holds whole numbers, which only labels and colours are.
+    """
+    suffix = suffix_of(path)
+    if suffix in PICTURES and grid.shape[2] != 1:
+        raise ImageError(f"{path.name} holds one picture, the image has {grid.shape[2]} slices: call it {SUFFIXES[0]}")
+    if suffix == ".png" and unit != "label" and components != 3:
+        said = f"{components} values a pixel" if components > 1 else "values of any size"
+        raise ImageError(f"{path.name} holds labels or colours, the image {said}: call it .tif or {SUFFIXES[0]}")
 
 
 def _stored(image: Image) -> Array:
@@ -400,6 +485,13 @@ def _stored(image: Image) -> Array:
             raise ImageError("the labels are not whole numbers: nothing was written")
         return labels
     return voxels.astype(np.float32)
+
+
+def _pixels(image: Image) -> Array:
+    """Return what a photograph's file holds, (I, J, 1) or (I, J, 1, C): colours as 8 bits, all else as in any file."""
+    stored = _stored(image)
+    is_coloured = image.unit == "none" and len(image.voxels) == 3
+    return np.clip(np.rint(stored), 0, HIGHEST_COLOUR).astype(np.uint8) if is_coloured else stored
 
 
 def _write_crossing(image: Image, path: Path) -> None:

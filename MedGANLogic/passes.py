@@ -34,13 +34,13 @@ def along_axes(factors: Factors, dimensions: int) -> tuple[int, int, int]:
 
 
 def slices_first(voxels: Array, plane: str) -> Array:
-    """View (I, J, K) voxels in R, A, S order with the slice axis of a plane in front."""
-    return np.moveaxis(voxels, PLANES[plane], 0)
+    """View (…, I, J, K) voxels in R, A, S order with the slice axis of a plane in front of the other two."""
+    return np.moveaxis(voxels, PLANES[plane] - 3, -3)
 
 
 def slices_back(voxels: Array, plane: str) -> Array:
     """Undo ``slices_first``."""
-    return np.moveaxis(voxels, 0, PLANES[plane])
+    return np.moveaxis(voxels, -3, PLANES[plane] - 3)
 
 
 class Step(Plain):

@@ -10,7 +10,19 @@ from typing import Any, TypeVar
 
 from MedGANLogic.chance import Condition
 from MedGANLogic.degradation import Averaged, Degraded, Made, Predicted, ZeroFilled, held_to
-from MedGANLogic.domain import CT, CT_NEAR_WATER, DOMAINS, MR, PET, UNLIKENESS, Domain, FixedWindow, Label, Labels
+from MedGANLogic.domain import (
+    CT,
+    CT_NEAR_WATER,
+    DOMAINS,
+    MR,
+    PET,
+    PHOTOGRAPH,
+    UNLIKENESS,
+    Domain,
+    FixedWindow,
+    Label,
+    Labels,
+)
 from MedGANLogic.errors import MedGANError
 from MedGANLogic.passes import PLANES, Factors, Pass, Step, along_axes
 from MedGANLogic.plain import typed
@@ -181,8 +193,8 @@ class Study:
         if self.made:
             return "anomaly"
         if self.strength is not None:
-            return f"denoise-{_MODALITIES[target.modality]}"
-        return f"{_MODALITIES[first.modality]}-to-{_MODALITIES[target.modality]}"
+            return f"denoise-{_called(target)}"
+        return f"{_called(first)}-to-{_called(target)}"
 
     @property
     def improved(self) -> str | None:
@@ -460,11 +472,16 @@ class Study:
 
 
 #: A task is named by what goes in and what comes out.
-_MODALITIES: Mapping[str, str] = {"MR": "mr", "CT": "ct", "PT": "pet", "SEG": "labels"}
+_MODALITIES: Mapping[str, str] = {"MR": "mr", "CT": "ct", "PT": "pet", "XC": "photograph", "SEG": "labels"}
+
+
+def _called(domain: Domain) -> str:
+    return _MODALITIES.get(domain.modality, domain.modality.lower())
+
 
 #: What a domain of a modality is, but for what a study says of it.
 _USUAL: Mapping[str, Mapping[str, Any]] = {
-    **{domain.modality: domain.to_json() for domain in (MR, CT, PET, UNLIKENESS)},
+    **{domain.modality: domain.to_json() for domain in (MR, CT, PET, PHOTOGRAPH, UNLIKENESS)},
     "SEG": {"unit": "label", "background": 0.0},
 }
 

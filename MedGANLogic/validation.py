@@ -27,7 +27,7 @@ _COMPARED = 32
 
 @dataclass(frozen=True)
 class Score:
-    """The number, what it measures, and a picture (H, W) in [0, 1] of what was made."""
+    """The number, what it measures, and a picture of what was made: (H, W) in [0, 1], or (H, W, 3) in colours."""
 
     value: float
     measure: str
@@ -50,7 +50,7 @@ def validate(networks: Networks, recipe: Recipe, study: Study, cases: Sequence[C
         errors = [case_error(case, image, one) for one, case, image in predicted]
         return Score(float(np.mean(errors)), measure_of(study, cases), _side_by_side(*predicted[0]))
     made, real = _played(networks, recipe, study, cases)
-    return Score(sliced_wasserstein(made, real), measure_of(study, cases), _sheet(made))
+    return Score(sliced_wasserstein(made, real), measure_of(study, cases), _sheet(made, study))
 
 
 def refuse_incomparable(recipe: Recipe, study: Study, cases: Sequence[Case]) -> None:
@@ -89,7 +89,7 @@ def case_error(case: Case, predicted: Image, study: Study) -> float:
     """
     role, domain = next(iter(study.targets.items()))
     counted = case.valid & case.body
-    truth, found = case.in_unit(role, case.volumes[role])[counted], predicted.voxels[0][counted]
+    truth, found = (of[..., counted] for of in (case.in_unit(role, case.volumes[role]), predicted.values))
     if not isinstance(domain.window, Labels):
         return float(np.abs(found - truth).mean())
     missed = []
@@ -121,29 +121,37 @@ def _played(networks: Networks, recipe: Recipe, study: Study, cases: Sequence[Ca
     return torch.cat(made)[:_COMPARED], torch.cat(real)[:_COMPARED]
 
 
-def _sheet(made: Tensor) -> Picture:
+def _sheet(made: Tensor, study: Study) -> Picture:
     """Lay sixteen images out in four rows; of volumes their middle slices."""
-    planes = made[:16, 0] if made.dim() == 4 else made[:16, 0, made.shape[2] // 2]
-    rows = [np.concatenate([*row.numpy()], axis=1) for row in planes.split(4) if len(row) == 4] or [planes[0].numpy()]
-    return np.asarray((np.concatenate(rows, axis=0) + 1) / 2, np.float32)
+    channels = made[:16, : next(iter(study.targets.values())).window.components]
+    planes = channels if made.dim() == 4 else channels[:, :, made.shape[2] // 2]
+    rows = [np.concatenate([*row.numpy()], axis=2) for row in planes.split(4) if len(row) == 4] or [planes[0].numpy()]
+    return _picture(np.concatenate(rows, axis=1))
 
 
 def _side_by_side(study: Study, case: Case, predicted: Image) -> Picture:
     """Show input, prediction and target in the case's middle slice, each in its window."""
     role, target = next(iter(study.targets.items()))
     scale = case.scale(role, target)
-    shown = [next(iter(case_inputs(study, case).values()))]
-    for values in (predicted.voxels[0], case.in_unit(role, case.volumes[role])):
-        shown.append(_grey(target.window.shown(slices_first(values, study.plane), scale)))
-    middle = [volume[volume.shape[0] // 2] for volume in shown]
-    finest = middle[-1].shape
-    enlarged = [np.kron(one, np.ones([f // o for f, o in zip(finest, one.shape, strict=True)])) for one in middle]
-    height = min(one.shape[0] for one in enlarged)
-    return np.asarray((np.concatenate([one[:height] for one in enlarged], axis=1) + 1) / 2, np.float32)
+    first = next(iter(study.inputs.values()))
+    shown = [np.stack(list(case_inputs(study, case).values())[: first.window.components])]
+    for values in (predicted.values, case.in_unit(role, case.volumes[role])):
+        written = target.window.shown(slices_first(values, study.plane), scale)
+        shown.append(_grey(written) if isinstance(target.window, Labels) else written)
+    middle = [volumes[:, volumes.shape[1] // 2] for volumes in shown]
+    finest = middle[-1].shape[1:]
+    enlarged = [np.kron(one, np.ones([f // o for f, o in zip(finest, one.shape[1:], strict=True)])) for one in middle]
+    height = min(one.shape[1] for one in enlarged)
+    colours = max(len(one) for one in enlarged)
+    return _picture(np.concatenate([np.repeat(one[:, :height], colours // len(one), 0) for one in enlarged], axis=2))
+
+
+def _picture(shown: NDArray[np.float32]) -> Picture:
+    """Turn (1, H, W) or (3, H, W) in [-1, 1] into a picture."""
+    lit = np.asarray((shown + 1) / 2, np.float32)
+    return lit[0] if len(lit) == 1 else np.moveaxis(lit, 0, -1)
 
 
 def _grey(shown: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return one volume in [-1, 1] of a target's: labels as grey steps."""
-    if len(shown) == 1:
-        return np.asarray(shown[0])
-    return np.asarray(2 * shown.argmax(axis=0) / (len(shown) - 1) - 1, np.float32)
+    """Return one volume in [-1, 1] of labels, as grey steps: (1, …)."""
+    return np.asarray(2 * shown.argmax(axis=0)[None] / (len(shown) - 1) - 1, np.float32)

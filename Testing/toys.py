@@ -11,7 +11,7 @@ import torch
 from MedGANLogic.bundle import NETWORKS, rounded, save
 from MedGANLogic.catalogue import Card, NetworkCard
 from MedGANLogic.chance import Chance, Codes, Condition, Normal
-from MedGANLogic.domain import CT, MR, PET, Domain, Label, Labels
+from MedGANLogic.domain import CT, MR, PET, PHOTOGRAPH, Domain, Label, Labels
 from MedGANLogic.passes import Chosen, Draw, Pass, Step
 
 TISSUES = Labels((Label(1, "fat", (230, 220, 70), "55603005"), Label(7, "bone", (241, 214, 145), "272673000")))
@@ -109,9 +109,18 @@ CARDS: dict[str, Callable[[], Card]] = {
 SAMPLERS = ("sample", "draw")
 
 
+def photographed(task: str, target: Domain) -> Card:
+    """Return the card of a model that makes something of a colour photograph."""
+    return _card(f"toy-{task}", task, {"eye": PHOTOGRAPH}, {"result": target})
+
+
 def save_toy(task: str, folder: Path) -> Path:
     """Save a task's toy bundle as ``folder/NAME`` and return that folder."""
-    card = CARDS[task]()
+    return save_card(CARDS[task](), folder)
+
+
+def save_card(card: Card, folder: Path) -> Path:
+    """Save the toy bundle of a card as ``folder/NAME`` and return that folder."""
     networks = {name: _random(network, seed) for seed, (name, network) in enumerate(card.networks.items())}
     return save(card, networks, "# A toy\n", folder / card.name).folder
 

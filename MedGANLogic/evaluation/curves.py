@@ -56,7 +56,7 @@ class Curves:
 
     ``validation`` as (step, score) by ``measure``, and ``best`` the lowest of the last phase: that of the run's
     bundle. ``alarms`` as (step, name, text); ``rolled_back`` as (from, to). ``sample`` is the last picture (H, W) in
-    [0, 1] of what the networks made, with its step; None where there is none.
+    [0, 1] of what the networks made, of colours (H, W, 3), with its step; None where there is none.
     """
 
     records: tuple[Record, ...]

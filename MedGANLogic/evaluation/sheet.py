@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from MedGANLogic.domain import MR, Array
+from MedGANLogic.domain import HIGHEST_COLOUR, MR, Array
 from MedGANLogic.images import Grid, Image, ImageError, Orientation
 
 #: Colour maps as stops from low to high. The diverging one is dark at zero, so that air does not glare.
@@ -36,6 +36,8 @@ TITLE_SIZE, HEADING_SIZE, NOTE_SIZE = 14.0, 11.0, 8.5
 TITLE_LINE, NOTE_LINE = 0.3, 0.19
 
 _FOOTER = "Patient right is on the left (radiological convention). Research use only."
+#: Of photographs, which know neither sides nor sizes.
+_PLAIN_FOOTER = "Photographs as they are. Research use only."
 
 Box = tuple[float, float, float, float]
 
@@ -70,10 +72,15 @@ class Panel:
     high: float
     colours: tuple[str, ...] = GREY
 
+    @property
+    def is_coloured(self) -> bool:
+        """Whether the volume has colours of its own."""
+        return len(self.image.voxels) == 3
+
 
 @dataclass(frozen=True)
 class Slice:
-    """Pixels (rows from the top, columns from the left) as drawn, with the pixel's height and width in mm."""
+    """Pixels (rows from the top, columns from the left; colours last) as drawn; a pixel's height and width in mm."""
 
     pixels: Array
     height_mm: float
@@ -86,12 +93,12 @@ class Slice:
 
 
 def slice_as_drawn(image: Image, cut: Cut) -> Slice:
-    """Return a slice of a volume (1, I, J, K) in any orientation, in radiological convention.
+    """Return a slice of a volume (1, I, J, K), or (3, I, J, K) in colours, in any orientation, as radiologists see it.
 
     Patient right is on the left, anterior (axial) or superior (coronal, sagittal) at the top, and anterior on the left
-    of a sagittal slice. Raises ImageError for several channels and for a slice beyond the volume.
+    of a sagittal slice. Raises ImageError for other channels and for a slice beyond the volume.
     """
-    if image.voxels.shape[0] != 1:
+    if image.voxels.shape[0] not in (1, 3):
         raise ImageError(f"the image has {image.voxels.shape[0]} channels: draw one at a time")
     upright = image.with_orientation(Orientation.nearest(image.affine))
     count = upright.grid.shape[cut.plane]
@@ -99,7 +106,7 @@ def slice_as_drawn(image: Image, cut: Cut) -> Slice:
         raise ImageError(f"{cut.plane.name.lower()} slice {cut.index} does not exist: the volume has {count}")
     across, down = (axis for axis in range(3) if axis != cut.plane)
     # Re-ordered voxels run towards R, A and S, pixels to the right and down: both axes of every plane turn round.
-    pixels = np.take(upright.voxels[0], cut.index, axis=int(cut.plane)).T[::-1, ::-1]
+    pixels = np.take(upright.values, cut.index, axis=int(cut.plane) - 3).T[::-1, ::-1]
     return Slice(pixels, upright.grid.spacing_mm[down], upright.grid.spacing_mm[across])
 
 
@@ -116,9 +123,13 @@ def cuts_through(grid: Grid, point_mm: tuple[float, float, float]) -> tuple[Cut,
 
 
 def axial_cuts(grid: Grid, count: int) -> tuple[Cut, ...]:
-    """Return evenly spaced axial cuts from superior to inferior, the outermost half a step within the grid."""
+    """Return evenly spaced axial cuts from superior to inferior, the outermost half a step within the grid.
+
+    There are fewer where the grid has fewer slices.
+    """
     slices = Orientation.nearest(grid.affine).apply_to_grid(grid).shape[Plane.AXIAL]
-    return tuple(Cut(Plane.AXIAL, int(slices * (2 * step + 1) / (2 * count))) for step in reversed(range(count)))
+    places = (int(slices * (2 * step + 1) / (2 * count)) for step in reversed(range(count)))
+    return tuple(Cut(Plane.AXIAL, place) for place in dict.fromkeys(places))
 
 
 def error_panel(reference: Image, prediction: Image, limit: float) -> Panel:
@@ -170,7 +181,8 @@ def write_sheet(
     figure = _draw(title, panels, cuts, caption)
     partial = path.with_name(f".{path.stem}.partial-{os.getpid()}.png")
     try:
-        _save(figure, partial, sorted({GREY, *(panel.colours for panel in panels)}))
+        is_coloured = any(panel.is_coloured for panel in panels)
+        _save(figure, partial, [] if is_coloured else sorted({GREY, *(panel.colours for panel in panels)}))
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
@@ -189,10 +201,14 @@ def _refuse_undrawable(path: Path, panels: Sequence[Panel], cuts: Sequence[Cut])
 
 
 def _save(figure: Any, path: Path, colours: Sequence[tuple[str, ...]]) -> None:
+    """Save a figure in the colours of some maps; in its own where there are none."""
     from PIL import Image as Picture  # matplotlib brings Pillow along
 
     figure.canvas.draw()
     pixels = np.asarray(figure.canvas.buffer_rgba())[..., :3].astype(np.int64)
+    if not colours:
+        Picture.fromarray(pixels.astype(np.uint8)).save(path, optimize=True, dpi=(DPI, DPI))
+        return
     # Noise makes true colour large; 256 colours take a third of the space. They are those of the colour maps and the
     # marks: a palette drawn from the picture itself leaves bands in the colour bars.
     palette = _palette(colours)
@@ -214,10 +230,14 @@ def _palette(colours: Sequence[tuple[str, ...]]) -> NDArray[np.int64]:
 
 
 def _modality(image: Image) -> str:
+    if len(image.voxels) == 3:
+        return "photograph"
     return {"HU": "CT", "SUV": "PET", "none": "MR", "label": "labels"}[image.unit]
 
 
 def _window(image: Image) -> tuple[float, float]:
+    if len(image.voxels) == 3:
+        return 0.0, HIGHEST_COLOUR
     if image.unit == "HU":
         return CT_WINDOW_HU
     if image.unit == "SUV":
@@ -246,7 +266,9 @@ def _draw(title: str, panels: Sequence[Panel], cuts: Sequence[Cut], caption: str
     width = 2 * MARGIN + len(panels) * column + (len(panels) - 1) * _GAP
     slots = [MARGIN + number * (column + _GAP) for number in range(len(panels))]
     title_lines = wrapped(title, width - 2 * MARGIN, TITLE_SIZE, "bold")
-    notes = [line for note in (caption, _FOOTER) for line in wrapped(note, width - 2 * MARGIN, NOTE_SIZE, "normal")]
+    measured = "size" not in panels[0].image.facts
+    footer = _FOOTER if measured else _PLAIN_FOOTER
+    notes = [line for note in (caption, footer) for line in wrapped(note, width - 2 * MARGIN, NOTE_SIZE, "normal")]
     bars = MARGIN + len(notes) * NOTE_LINE + 0.55
     pictures = bars + 0.25
     top = pictures + sum(heights) + _GAP * (len(cuts) - 1)
@@ -265,13 +287,15 @@ def _draw(title: str, panels: Sequence[Panel], cuts: Sequence[Cut], caption: str
             wide = part.extent_mm[1] / mm_per_inch
             box = (slot + (column - wide) / 2, bottom, wide, height)
             pen.picture(box, part, panel)
-            pen.letters(box, EDGES[cut.plane])
-            if slot == slots[0]:  # one scale for the whole sheet: a bar in its first column says enough
+            if measured:
+                pen.letters(box, EDGES[cut.plane])
+            if measured and slot == slots[0]:  # one scale for the whole sheet: a bar in its first column says enough
                 pen.scale_bar(box, scale_bar_mm(part.extent_mm[1]), mm_per_inch)
     for slot, panel in zip(slots, panels, strict=True):
         size = HEADING_SIZE * min(1.0, column / max(text_width(panel.title, HEADING_SIZE, "normal"), 1e-6))
         pen.write((slot + column / 2, top + 0.13), panel.title, size, align="center")
-        pen.colour_bar((slot + 0.15 * column, bars, 0.7 * column, 0.09), panel)
+        if not panel.is_coloured:
+            pen.colour_bar((slot + 0.15 * column, bars, 0.7 * column, 0.09), panel)
     for number, note in enumerate(reversed(notes)):
         pen.write((MARGIN, MARGIN + number * NOTE_LINE), note, NOTE_SIZE, colour=DIM)
     return figure
@@ -322,8 +346,10 @@ class Pen:
     def picture(self, box: Box, part: Slice, panel: Panel) -> None:
         axes = self.axes(box)
         colours = colour_map(panel.colours)
+        # imshow takes colours as they are, from 0 to 1.
+        pixels = np.clip(part.pixels / panel.high, 0, 1) if panel.is_coloured else part.pixels
         # The box already has the slice's physical proportions; "auto" lets unequal pixels fill it.
-        axes.imshow(part.pixels, cmap=colours, vmin=panel.low, vmax=panel.high, aspect="auto", interpolation="hanning")
+        axes.imshow(pixels, cmap=colours, vmin=panel.low, vmax=panel.high, aspect="auto", interpolation="hanning")
         axes.set_axis_off()
 
     def letters(self, box: Box, edges: str) -> None:

@@ -29,6 +29,7 @@ from MedGANLogic.images import (
     placed,
     read,
     read_as_said,
+    refuse_format,
     suffix_of,
     without_surroundings,
     write,
@@ -251,7 +252,7 @@ def _upright(image: Image, grid: Grid, domain: Domain) -> Image:
 def to_network(role: str, image: Image, domain: Domain, plane: str) -> tuple[dict[str, Volume], Scale]:
     """Return a prepared image's volumes by name in the network's range, slices first, and the scale that did it."""
     scale = domain.window.scale(image.voxels)
-    shown = domain.window.shown_as_input(slices_first(image.voxels[0], plane), scale)
+    shown = domain.window.shown_as_input(slices_first(image.values, plane), scale)
     return dict(zip(domain.window.input_volumes(role), shown, strict=True)), scale
 
 
@@ -328,7 +329,11 @@ def translate_file(
     (places,) = _places(output, suffix_of(output), opened.card)
     for place in places:
         refuse_place(place, request.files)
-    done = _translated(opened, request, device, progress)
+    images = _read(opened, request)
+    first = next(iter(images.values()))
+    for place, target in zip(places, opened.card.targets.values(), strict=True):
+        refuse_format(place, target.unit, target.window.components, first.grid)
+    done = _translated(opened, images, request, device, progress)
     results = dict(zip(places, (done, *done.further.values()), strict=True))
     return write_all(results, _said(opened, request), lambda result, place: write(result.image, place))
 
@@ -346,7 +351,7 @@ def translate_series(
     (places,) = _places(output, "", bundle.card)
     for place in places:
         dicom.refuse_place(place, source)
-    done = _translated(bundle, request, device, progress)
+    done = _translated(bundle, _read(bundle, request), request, device, progress)
     results = dict(zip(places, (done, *done.further.values()), strict=True))
 
     def save(result: Translation, place: Path) -> None:
@@ -390,8 +395,8 @@ def write_all(
     return accounts[first]
 
 
-def _translated(bundle: Bundle, request: Request, device: str, progress: Progress) -> Translation:
-    """Read what is asked for and translate it."""
+def _read(bundle: Bundle, request: Request) -> dict[str, Image]:
+    """Read the images that a request names, by role."""
     inputs = bundle.card.inputs
     first, unknown = next(iter(inputs), ""), request.others.keys() - set(list(inputs)[1:])
     if unknown or not first:
@@ -401,7 +406,12 @@ def _translated(bundle: Bundle, request: Request, device: str, progress: Progres
     images = {first: read_as_said(request.input, said) if said else read(request.input, expected)}
     if (found := images[first].unit) != expected:
         raise ImageError(f"--input-unit {said} gives {found}, {bundle.card.name} reads {expected}")
-    images |= {role: read(path, inputs[role].unit) for role, path in request.others.items()}
+    return images | {role: read(path, inputs[role].unit) for role, path in request.others.items()}
+
+
+def _translated(
+    bundle: Bundle, images: Mapping[str, Image], request: Request, device: str, progress: Progress
+) -> Translation:
     mask = read(request.mask, "label") if request.mask else None
     return translate(bundle, images, device, mask, request.strength, request.force, progress)
 
