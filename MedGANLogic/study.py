@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from MedGANLogic.chance import Condition
-from MedGANLogic.degradation import Averaged, Degraded, Made, Predicted, ZeroFilled, held_to
+from MedGANLogic.degradation import Averaged, Degraded, Made, Predicted, held_to
 from MedGANLogic.domain import (
     CT,
     CT_NEAR_WATER,
@@ -553,7 +553,6 @@ GENERATION = Study({}, {"mr": MR}, neighbours=0)
 CLASSES = replace(GENERATION, classes=("t1", "t2"))
 SEGMENTATION = Study({"mr": MR}, {"lesion": _LESION})
 SUPER_RESOLUTION = Study({"mr": MR}, {"fine": MR}, neighbours=0, made={"mr": Averaged("fine", 4)})
-SHARPENING = Study({"mr": MR}, {"fine": MR}, 3, neighbours=0, made={"mr": ZeroFilled("fine", (1, 2, 2))})
 ANOMALY = Study({"mr": MR}, {"anomaly": UNLIKENESS}, neighbours=0, made={"anomaly": Predicted()})
 GUIDED = Study(
     {"t1": MR, "flair": MR},

@@ -1,10 +1,12 @@
 """mDCSRN-GAN: MR sharpened on its own grid by dense blocks of many levels, then by a critic that is kept ahead."""
 
+from dataclasses import replace
 from functools import partial
 
 from torch.optim import Adam
 
 from MedGANLogic.chance import Uniform
+from MedGANLogic.degradation import ZeroFilled
 from MedGANLogic.feeds import Augmentation, Drawn, Feed, Pair
 from MedGANLogic.games.paired import PairedApart
 from MedGANLogic.parts.discriminators.image import LayerNormImageCritic
@@ -12,9 +14,9 @@ from MedGANLogic.parts.generators.multilevel_dense import MultiLevelDenseNet
 from MedGANLogic.parts.losses.adversarial import scored_high, scored_low, unit_slope
 from MedGANLogic.parts.losses.voxelwise import l1
 from MedGANLogic.recipe import ExtraTurns, Phase, Player, Recipe, Term
-from MedGANLogic.study import SHARPENING, Settings, Study
+from MedGANLogic.study import SUPER_RESOLUTION, Settings, Study
 
-EXAMPLE = SHARPENING
+EXAMPLE = replace(SUPER_RESOLUTION, dimensions=3, made={"mr": ZeroFilled("fine", (1, 2, 2))})
 
 MARKS = (
     "[paper], but for patch and batch [paper: third-party code], and the steps, ours for one GPU [assumed]; width is "

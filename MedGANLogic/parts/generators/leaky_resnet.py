@@ -7,28 +7,12 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from MedGANLogic.parts.dimensions import BATCH_NORM, CONVOLUTION, TRANSPOSED, initialise
+from MedGANLogic.parts.generators.subpixel_resnet import ResidualBlock
 from MedGANLogic.parts.grids import spread, unfold
 from MedGANLogic.parts.network import Network
 
 #: The slope of LeakyReLU for negative numbers.
 SLOPE = 0.25
-
-
-class _ResidualBlock(nn.Module):
-    def __init__(self, dimensions: int, width: int) -> None:
-        super().__init__()
-        convolution, norm = CONVOLUTION[dimensions], BATCH_NORM[dimensions]
-        self.body = nn.Sequential(
-            convolution(width, width, 3, padding=1, bias=False),
-            norm(width),
-            nn.LeakyReLU(SLOPE),
-            convolution(width, width, 3, padding=1, bias=False),
-            norm(width),
-        )
-
-    def forward(self, image: Tensor) -> Tensor:
-        changed: Tensor = image + self.body(image)
-        return changed
 
 
 class LeakyTrunk(nn.Module):
@@ -40,7 +24,7 @@ class LeakyTrunk(nn.Module):
         entering = convolution(in_channels, width, 3, padding=1, bias=False)
         self.enter = nn.Sequential(entering, norm(width), nn.LeakyReLU(SLOPE))
         self.body = nn.Sequential(
-            *(_ResidualBlock(dimensions, width) for _ in range(blocks)),
+            *(ResidualBlock(dimensions, width, nn.LeakyReLU(SLOPE)) for _ in range(blocks)),
             convolution(width, width, 3, padding=1, bias=False),
             norm(width),
         )
@@ -69,18 +53,13 @@ class _DoublingResNet(Network, ABC):
             doubled, channels = self._doubling(dimensions, channels, 2 * width)
             layers += doubled
         layers.append(CONVOLUTION[dimensions](channels, out_channels, 3, padding=1))
-        self.refine = nn.Sequential(*layers, *self._last())
+        self.refine = nn.Sequential(*layers)
         initialise(self)
 
     @staticmethod
     @abstractmethod
     def _doubling(dimensions: int, channels: int, width: int) -> tuple[list[nn.Module], int]:
         """Return the layers that double the grid of so many channels, and how many they leave."""
-
-    @staticmethod
-    def _last() -> tuple[nn.Module, ...]:
-        """Return what follows the last convolution."""
-        return ()
 
     def forward(self, image: Tensor) -> Tensor:
         refined: Tensor = self.refine(image)
@@ -101,9 +80,8 @@ class ResizedResNet(_DoublingResNet):
             nn.LeakyReLU(SLOPE),
         ], width
 
-    @staticmethod
-    def _last() -> tuple[nn.Module, ...]:
-        return (nn.Tanh(),)
+    def forward(self, image: Tensor) -> Tensor:
+        return super().forward(image).tanh()
 
 
 class _Unfold(nn.Module):

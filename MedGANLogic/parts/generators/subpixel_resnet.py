@@ -8,14 +8,16 @@ from MedGANLogic.parts.grids import unfold
 from MedGANLogic.parts.network import Network
 
 
-class _ResidualBlock(nn.Module):
-    def __init__(self, dimensions: int, width: int) -> None:
+class ResidualBlock(nn.Module):
+    """Add to (B, width, *size) what c3 BN, an activation, and c3 BN make of it."""
+
+    def __init__(self, dimensions: int, width: int, activation: nn.Module) -> None:
         super().__init__()
         convolution, norm = CONVOLUTION[dimensions], BATCH_NORM[dimensions]
         self.body = nn.Sequential(
             convolution(width, width, 3, padding=1, bias=False),
             norm(width),
-            nn.PReLU(),
+            activation,
             convolution(width, width, 3, padding=1, bias=False),
             norm(width),
         )
@@ -58,7 +60,7 @@ class SubpixelResNet(Network):
         convolution = CONVOLUTION[dimensions]
         self.enter = nn.Sequential(convolution(in_channels, width, 9, padding=4), nn.PReLU())
         self.body = nn.Sequential(
-            *(_ResidualBlock(dimensions, width) for _ in range(blocks)),
+            *(ResidualBlock(dimensions, width, nn.PReLU()) for _ in range(blocks)),
             convolution(width, width, 3, padding=1, bias=False),
             BATCH_NORM[dimensions](width),
         )

@@ -79,6 +79,14 @@ def test_what_is_lowered_is_what_the_review_says():
     assert lowered(players["generator"], game) == pytest.approx(4 + 1e-3 * 1.313262 + 1e-4 * 1, abs=1e-6)
 
 
+def test_the_generators_weights_alone_decay_with_the_gradient_of_their_squares():
+    weight = torch.nn.Parameter(torch.tensor([3.0]))
+    decays = {
+        name: player.optimizer([weight]).param_groups[0]["weight_decay"] for name, player in players_of(NAME).items()
+    }
+    assert decays == {"generator": 2 * 1e-5, "discriminator": 0}
+
+
 @pytest.fixture
 def thin(toy_study, tmp_path):
     study = toy_study(3, 0, example=recipes.example(NAME))
