@@ -27,6 +27,9 @@ def recipe(study: Study) -> Recipe:
     classes = len(study.labels.volumes(""))
     # Where no weight is given to the adversary, there is none.
     adam, judging = partial(Adam, lr=settings.rate), float(settings.adversarial > 0)
+    # Adam steps as far whatever its only term weighs: the weight is in the rate.
+    weighed_adam = partial(Adam, lr=settings.rate * settings.adversarial)
+    deceived = Term(settings.adversarial, called_real, "score_fake_pair")
     segmented = Term(settings.pixel, voxel_cross_entropy, "fake_b", "real_b", "weight")
     judged = (Term(judging, called_real, "score_real_pair"), Term(judging, called_fake, "score_fake_pair"))
     networks, players = weighed(
@@ -37,7 +40,7 @@ def recipe(study: Study) -> Recipe:
         (
             Player("segmenter", ("generator",), adam, (segmented,)),
             Player("discriminator", ("discriminator",), adam, judged),
-            Player("deceiver", ("generator",), adam, (Term(settings.adversarial, called_real, "score_fake_pair"),)),
+            Player("deceiver", ("generator",), weighed_adam, (deceived,)),
         ),
     )
     feed = Feed(settings.batch, Pair(study.patch_shape(settings.patch), Augmentation(quarter_turns=False)))
@@ -48,8 +51,7 @@ def recipe(study: Study) -> Recipe:
         phases=(Phase(settings.steps, feed, Segmented, players),),
         passes=(study.whole_volume("generator", multiple=8),),
         departures=(
-            "three turns a batch [paper?]; Adam, moments of its own for each, so that either of the segmenter's is as "
-            "long whatever its term weighs [assumed]",
+            "three turns a batch [paper?]; each with an Adam of its own, the third's rate times its weight [assumed]",
             "a discriminator of whole patches, SRGAN's, on image and one-hot or probabilities [assumed]",
             "zero padding; voxels where the volumes disagree show the discriminator the labels [assumed]",
             "patches around the body, mirrored, contrast of MR jittered [assumed]",

@@ -84,6 +84,13 @@ def test_each_turn_lowers_what_is_its_own_alone():
     assert lowered(players["deceiver"], scores) == pytest.approx(1.313262, abs=1e-6)
 
 
+def test_the_third_turn_steps_as_far_as_the_adversary_weighs(toy_study):
+    study = toy_study(example=example(NAME))
+    recipe = build(load(NAME), replace(study, changes={**study.changes, "rate": 0.02, "adversarial": 0.1}))
+    rates = [one.param_groups[0]["lr"] for one in optimizers_of(recipe.phases[0], recipe.networks).values()]
+    assert rates == pytest.approx([0.02, 0.02, 0.002])
+
+
 def test_without_weight_for_the_adversary_cross_entropy_is_alone(toy_study):
     study = toy_study(example=example(NAME))
     alone = build(load(NAME), replace(study, changes={**study.changes, "adversarial": 0}))
