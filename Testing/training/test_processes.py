@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from MedGANLogic import processes, recipes
+from MedGANLogic.__main__ import main
 from MedGANLogic.feeds import Augmentation, Batches, Feed, Pair, Pool
 from MedGANLogic.processes import ProcessesError
 from MedGANLogic.recipe import build
@@ -23,27 +24,52 @@ def packed(toy_study, packed_toy_cohort):
     return packed_toy_cohort(study)
 
 
-def trained(packed, folder, *launcher):
-    """Train three steps by a command and return the networks."""
-    command = [sys.executable, *launcher, "-m", "MedGANLogic", "train", "--recipe", "cyclegan", "--cohort", str(packed)]
-    command += ["--out", str(folder), "--steps", "3", "--device", "cpu"]
+LAUNCHER = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+
+
+def train(packed, folder):
+    """Return the arguments of the command that trains three steps."""
+    return ["train", "--recipe", "cyclegan", "--cohort", str(packed), "--out", str(folder), "--steps", "3"]
+
+
+def networks_in(folder):
+    return torch.load(folder / "checkpoint.pt", weights_only=True)["networks"]
+
+
+def together(packed, folder):
+    """Train in two processes and return the networks."""
+    command = [*LAUNCHER, "-m", "MedGANLogic", *train(packed, folder), "--device", "cpu"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.count(": a bundle;") == 1
-    return torch.load(folder / "checkpoint.pt", weights_only=True)["networks"]
+    return networks_in(folder)
 
 
-def test_two_processes_end_with_the_weights_of_one(packed, tmp_path):
-    together = trained(packed, tmp_path / "two", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
-    alone = trained(packed, tmp_path / "one")
-    other = trained(packed, tmp_path / "other")
-    assert together.keys() == alone.keys()
+@pytest.fixture
+def trained(packed, capsys, monkeypatch):
+    """Return a function that trains in this process by the same command and returns the networks."""
+    # It takes longer to import than three steps to train.
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+
+    def alone(folder):
+        assert main([*train(packed, folder), "--device", "cpu"]) == 0
+        assert capsys.readouterr().out.count(": a bundle;") == 1
+        return networks_in(folder)
+
+    return alone
+
+
+def test_two_processes_end_with_the_weights_of_one(packed, trained, tmp_path):
+    shared = together(packed, tmp_path / "two")
+    alone = trained(tmp_path / "one")
+    other = trained(tmp_path / "other")
+    assert shared.keys() == alone.keys()
     for name, network in alone.items():
         for key, value in network.items():
             # What one process repeats bit by bit, two repeat but for the order in which they add.
             assert torch.equal(value, other[name][key])
-            assert torch.allclose(together[name][key], value, rtol=1e-3, atol=2e-5), (name, key)
+            assert torch.allclose(shared[name][key], value, rtol=1e-3, atol=2e-5), (name, key)
     assert (tmp_path / "two" / "bundle" / "manifest.json").exists()
 
 
@@ -67,19 +93,16 @@ def test_processes_share_one_history_of_images(tmp_path):
     script.write_text(SHOWN, encoding="utf-8")
 
     def shown(*launcher):
-        command = [sys.executable, *launcher, str(script)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=True)
+        done = subprocess.run([*launcher, str(script)], capture_output=True, text=True, timeout=240, check=True)
         return sorted([json.loads(part) for part in line.split("|")] for line in done.stdout.splitlines())
 
-    ((alone, history),) = shown()
-    together = shown("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+    ((alone, history),) = shown(sys.executable)
+    split = shown(*LAUNCHER)
     halves = [[number for place, number in enumerate(alone) if place % 4 // 2 == half] for half in (0, 1)]
-    assert together == sorted([half, history] for half in halves)
+    assert split == sorted([half, history] for half in halves)
 
 
 def test_a_table_is_packed_before_several_processes_read_it(toy_table, tmp_path, monkeypatch, capsys):
-    from MedGANLogic.__main__ import main
-
     monkeypatch.setenv("WORLD_SIZE", "2")
     command = ["train", "--recipe", "l1", "--cohort", str(toy_table), "--out", str(tmp_path / "run")]
     assert main(command) == 2
