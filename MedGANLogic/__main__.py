@@ -498,8 +498,24 @@ def _evaluate(options: argparse.Namespace) -> int:
     mask, lesions = (read(file, "label") if file else None for file in (options.mask, options.lesions))
     reference, prediction = (read(file, options.unit) for file in (options.reference, options.prediction))
     report = compare(reference, prediction, mask, lesions=lesions)
+    if options.input:
+        report = _with_input(options, report, prediction)
     print(json.dumps(report.to_json(), indent=2) if options.json else report.to_text())
     return 0
+
+
+def _with_input(options: argparse.Namespace, report: Any, prediction: Any) -> Any:
+    """Return a report with how well a prediction agrees with the coarser image that it was made of."""
+    from dataclasses import replace
+
+    from MedGANLogic.evaluation.report import consistency_row
+    from MedGANLogic.images import read
+
+    if not options.by:
+        raise MedGANError("--input needs --by: how many times coarser it is than the prediction")
+    way = _way(options)
+    row = consistency_row(read(options.input, options.unit), prediction, lambda image: way.of_image(image, 3, "axial"))
+    return replace(report, rows=(*report.rows, row))
 
 
 def _phantom(options: argparse.Namespace) -> int:
@@ -548,9 +564,9 @@ def _simulate_low_dose(options: argparse.Namespace) -> int:
     return 0
 
 
-def _simulate_coarser(options: argparse.Namespace) -> int:
+def _way(options: argparse.Namespace) -> Any:
+    """Return what makes an image coarser, by ``--by``, ``--like`` and ``--thickness``."""
     from MedGANLogic.degradation import Averaged, Degraded, KSpaceCropped, SliceProfile
-    from MedGANLogic.simulation import coarser, simulated_file
 
     if len(options.by) not in (1, 3):
         raise MedGANError(f"--by has {len(options.by)} numbers: give one, or left-right, front-back and head-foot")
@@ -561,9 +577,15 @@ def _simulate_coarser(options: argparse.Namespace) -> int:
         "profile": lambda: SliceProfile("scan", (z, x, y), options.thickness),
     }
     try:
-        way = ways[options.by_what]()
+        return ways[options.like]()
     except ValueError as error:
         raise MedGANError(f"--by: {error}") from error
+
+
+def _simulate_coarser(options: argparse.Namespace) -> int:
+    from MedGANLogic.simulation import coarser, simulated_file
+
+    way = _way(options)
     provenance = simulated_file(
         options.input, options.output, options.input_unit or "none", lambda image: coarser(image, way)
     )
@@ -666,6 +688,29 @@ def _parser() -> argparse.ArgumentParser:
 
     def as_json(to: argparse.ArgumentParser) -> None:
         to.add_argument("--json", action="store_true", help="print JSON for a program")
+
+    def coarser(to: argparse.ArgumentParser, required: bool) -> None:
+        to.add_argument(
+            "--by",
+            required=required,
+            nargs="+",
+            type=_counted(1, 16),
+            metavar="N",
+            help="times fewer voxels: one number, or left-right, front-back and head-foot (1 1 4 makes thick slices)",
+        )
+        to.add_argument(
+            "--like",
+            default="box",
+            choices=("box", "k-space", "profile"),
+            help="means over boxes (default); MR that stops at a lower frequency; a Gaussian profile",
+        )
+        to.add_argument(
+            "--thickness",
+            type=float,
+            default=1.0,
+            metavar="X",
+            help="a profile's width over the distance of slices (1)",
+        )
 
     as_json(verb("models", _models, "list the models: what they do, where they are valid, how well"))
     one = verb("recipes", _recipes, "list the published systems that can be trained, or say all of some")
@@ -824,6 +869,8 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--unit", required=True, choices=("HU", "SUV", "label", "none"))
     one.add_argument("--mask", metavar="FILE", help="count only where it is above zero")
     one.add_argument("--lesions", metavar="FILE", help="a label map of lesions, whose SUV and visibility are measured")
+    one.add_argument("--input", metavar="FILE", help="the coarser image that it was made of: whether it agrees with it")
+    coarser(one, required=False)
     as_json(one)
 
     one = verb("phantom", _phantom, "make a digital thigh or head, seen by MR, CT and PET, or inserts to measure CT by")
@@ -883,24 +930,7 @@ def _parser() -> argparse.ArgumentParser:
     one.set_defaults(run=_simulate_coarser)
     one.add_argument("input", metavar="INPUT", help="NIfTI, NRRD, MHA or a DICOM series' folder")
     one.add_argument("output", metavar="OUTPUT", help="a file (.nii.gz, .nii, .nrrd, .mha)")
-    one.add_argument(
-        "--by",
-        required=True,
-        nargs="+",
-        type=_counted(1, 16),
-        metavar="N",
-        help="times fewer voxels: one number, or left-right, front-back and head-foot (1 1 4 makes thick slices)",
-    )
-    one.add_argument(
-        "--like",
-        dest="by_what",
-        default="box",
-        choices=("box", "k-space", "profile"),
-        help="means over boxes (default); MR that stops at a lower frequency; a Gaussian profile",
-    )
-    one.add_argument(
-        "--thickness", type=float, default=1.0, metavar="X", help="a profile's width over the distance of slices (1)"
-    )
+    coarser(one, required=True)
     unit(one)
     one.add_argument("--events", metavar="FILE", help="append the result as a line of JSON")
     as_json(one)

@@ -46,6 +46,12 @@ class Degraded(Made):
         if max(along_axes(self.by, 3)) == 1:
             raise ValueError(f"by is {self.by}: expected 2 to 16 along some axis")
 
+    def __str__(self) -> str:
+        """The way in words: ``KSpaceCropped 2``, ``SliceProfile 4×1×1, thickness 1.2``."""
+        by = self.by if isinstance(self.by, int) else "×".join(map(str, self.by))
+        said = {name: value for name, value in self.to_json().items() if name not in ("kind", "of", "by")}
+        return ", ".join([f"{type(self).__name__} {by}", *(f"{name} {value:g}" for name, value in said.items())])
+
     @property
     def degraded(self) -> tuple["Degraded", ...]:
         return (self,)

@@ -150,7 +150,9 @@ def measure(
     for done, row in enumerate(tested, start=1):
         fold = next(tuple(tested_by(one)) for one in folds.bundles if row.subject in tested_by(one))
         predictors = {**predictors_of[row.subject], **baselines.without(fold)}
-        _measure_row(protocol, row, names[id(row)], predictors, aligner, found)
+        for way, alone in protocol.by_one_way.items():
+            name = f"{names[id(row)]}, {way}" if way else names[id(row)]
+            _measure_row(alone, row, name, predictors, aligner, found)
         progress(done, len(tested))
     tables = [Table("as given", _AS_GIVEN, found.given)]
     if aligner is not None:
@@ -165,11 +167,12 @@ class _Baselines:
     def __init__(self, protocol: Protocol, rows: Sequence[Row]) -> None:
         self.protocol = protocol
         needed = protocol.study.measured_columns
-        self.whole = [
+        whole = [
             replace(row, files={role: row.files[role] for role in needed})
             for row in rows
             if row.files.keys() >= {*needed}
         ]
+        self.whole = protocol.fitted_on(whole)
         self.known: dict[tuple[str, ...], dict[str, Predictor]] = {}
 
     def without(self, subjects: tuple[str, ...]) -> dict[str, Predictor]:
@@ -199,18 +202,21 @@ def _measure_row(
     found: _Found,
 ) -> None:
     study = protocol.study
-    given = {role: read(row.files[role], domain.unit) for role, domain in study.inputs.items()}
+    given = protocol.given(row)
     wanted, target = next(iter(study.targets.items()))
     first, reference = next(iter(given.values())), read(row.files[wanted], target.unit)
     predicted = {kind: predict(given) for kind, predict in predictors.items()}
-    predicted |= {column: _labels(row.files[column], first.grid) for column in protocol.drawn.observers}
-    truth, seen = as_it_lies(reference, first.grid, target)
+    grid = protocol.grid(first)
+    predicted |= {column: _labels(row.files[column], grid) for column in protocol.drawn.observers}
+    truth, seen = as_it_lies(reference, grid, target)
     mask = protocol.counted(given, truth, seen)
     column = protocol.drawn.lesions
-    lesions = _labels(row.files[column], first.grid) if column else None
-    found.pictures[name] = first, predicted[THIS], truth
+    lesions = _labels(row.files[column], grid) if column else None
+    found.pictures[name] = first.on_grid(grid, outside=0, nearest=True), predicted[THIS], truth
     for kind, image in predicted.items():
-        found.given.setdefault(kind, {})[name] = protocol.compare(truth, image, mask, lesions)
+        report = protocol.compare(truth, image, mask, lesions)
+        rows = (*report.rows, *protocol.of_input(given, image))
+        found.given.setdefault(kind, {})[name] = replace(report, rows=rows)
     for kind, image in {_REFERENCE: truth, **predicted}.items():
         detail = protocol.detail(truth, image, mask)
         if detail is not None:

@@ -14,6 +14,8 @@ import numpy as np
 from MedGANLogic.domain import MR, PET, Array
 from MedGANLogic.evaluation import metrics
 from MedGANLogic.evaluation.body import BODY_ABOVE_HU, body_mask
+from MedGANLogic.evaluation.consistency import consistency_error
+from MedGANLogic.evaluation.lesion_volume import Volumes, lesion_volumes
 from MedGANLogic.evaluation.lesions import (
     SURROUNDINGS_MM,
     area_under_curve,
@@ -47,6 +49,9 @@ LABELS = "mean of labels"
 #: … and of what a map of lesions marks, all of them together.
 LESIONS = "lesions"
 
+#: … and of the image that a result was made of.
+INPUT = "input"
+
 #: Every metric that a report may hold, in a table's order, with a number that grows as its value gets worse.
 METRICS: Mapping[str, Callable[[float], float]] = {
     "MAE": operator.pos,
@@ -61,6 +66,10 @@ METRICS: Mapping[str, Callable[[float], float]] = {
     "SUVmax of reference": operator.pos,
     "SUVpeak error": abs,
     "SUVpeak of reference": operator.pos,
+    "HFEN": operator.pos,
+    "consistency": operator.pos,
+    "volume error": abs,
+    "volume mismatch": operator.pos,
     "AUC": operator.neg,
     "AUC of reference": operator.neg,
     "contrast": operator.neg,
@@ -85,6 +94,8 @@ FORMATS: Mapping[str, str] = {
     "dB": ".2f",
     "mm": ".2f",
     "1/mm": ".3f",
+    # A bundle's JSON holds no text that begins with the sign: MONAI would read a file for it.
+    "per cent": ".2f",
     "": ".3f",
 }
 
@@ -271,6 +282,35 @@ def compare(
         *of_lesions,
     )
     return Report(reference.unit, mask_in_words, notes, rows)
+
+
+def detail_row(reference: Image, prediction: Image, mask: Mask) -> Row:
+    """Return how far fine detail is off: HFEN, for what is made finer."""
+    voxels = reference.voxels[0], prediction.voxels[0], mask
+    return _row("HFEN", WHOLE, "", mask, partial(metrics.high_frequency_error, *voxels))
+
+
+def consistency_row(given: Image, result: Image, degrade: Callable[[Image], Image], mask: Mask | None = None) -> Row:
+    """Return how far a result, seen again by the scanner that gave its input, is from it: ``consistency_error``.
+
+    In the mask (I, J, K) on the input's grid; without one, where ``compare`` would count voxels of the input.
+    """
+    inside = _mask(given, None)[0] if mask is None else mask
+    return _row("consistency", INPUT, "per cent", inside, partial(consistency_error, given, result, degrade, inside))
+
+
+def lesion_volume_rows(reference: Image, prediction: Image, lesions: Image) -> tuple[Row, ...]:
+    """Return how well lesions keep their volume, all together and one by one, in per cent of the reference's."""
+    marked = _marked(reference, lesions, "map of lesions")
+
+    def volumes() -> Volumes:
+        return lesion_volumes(reference.voxels[0], prediction.voxels[0], marked, reference.grid.spacing_mm)
+
+    row = partial(_row, region=LESIONS, unit="per cent", voxels=marked)
+    return (
+        row("volume error", measure=lambda: volumes().error),
+        row("volume mismatch", measure=lambda: volumes().mismatch),
+    )
 
 
 def summarize(reports: Mapping[str, Report]) -> Summary:

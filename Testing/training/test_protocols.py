@@ -18,7 +18,15 @@ from MedGANLogic.domain import CT, MR, PET
 from MedGANLogic.errors import MedGANError
 from MedGANLogic.evaluation.baselines import Smoother, Threshold, non_local_means, total_variation
 from MedGANLogic.evaluation.metrics import SOFT_TISSUE
-from MedGANLogic.evaluation.protocols import NOTHING_DRAWN, Drawn, Restoration, Segmentation, Translation, protocol_of
+from MedGANLogic.evaluation.protocols import (
+    NOTHING_DRAWN,
+    Drawn,
+    Magnification,
+    Restoration,
+    Segmentation,
+    Translation,
+    protocol_of,
+)
 from MedGANLogic.images import Image, ImageError, write
 from MedGANLogic.inference.predict import silent
 from MedGANLogic.measure import Folds, measure
@@ -87,7 +95,8 @@ def measured(bundle, folds, table, /, drawn=NOTHING_DRAWN, **others):
 def test_every_task_has_its_protocol_and_what_is_made_of_chance_has_none():
     kinds = {study.task: protocol_of(study) for study in (TRANSLATION, DENOISING, SEGMENTATION)}
     assert kinds == {"mr-to-ct": Translation, "denoise-ct": Restoration, "segmentation": Segmentation}
-    assert {protocol_of(study) for study in (GENERATION, ANOMALY, SUPER_RESOLUTION)} == {None}
+    assert protocol_of(SUPER_RESOLUTION) is Magnification
+    assert {protocol_of(study) for study in (GENERATION, ANOMALY)} == {None}
 
 
 def test_what_is_made_of_chance_is_refused_in_words(without, toy_study, tmp_path):
