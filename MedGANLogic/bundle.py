@@ -45,7 +45,7 @@ from MedGANLogic.parts.generators.leaky_resnet import NearestResNet, ResizedResN
 from MedGANLogic.parts.generators.magnifying_resnet import MagnifyingResNet
 from MedGANLogic.parts.generators.multilevel_dense import MultiLevelDenseNet
 from MedGANLogic.parts.generators.norm_free_unet import ResidualUNet
-from MedGANLogic.parts.generators.plain_unet import FineUNet, PlainUNet
+from MedGANLogic.parts.generators.plain_unet import DeeplySupervisedUNet, FineUNet, PlainUNet
 from MedGANLogic.parts.generators.progressive import ProgressiveGenerator
 from MedGANLogic.parts.generators.red_cnn import ResidualEncoderDecoder
 from MedGANLogic.parts.generators.residual import ResidualTranslator
@@ -68,6 +68,7 @@ NETWORKS: Mapping[str, type[Network]] = {
     for network in (
         DCGANDiscriminator,
         DCGANGenerator,
+        DeeplySupervisedUNet,
         DilatedCNN,
         DualResolutionCNN,
         FCN4s,

@@ -544,6 +544,7 @@ def _coloured(window: Any) -> Any:
 
 
 _LESION = Domain("SEG", "label", Labels((Label(1, "lesion", (230, 110, 60), "52988006"),)), 0.0)
+_LIVER = Domain("SEG", "label", Labels((Label(1, "liver", (221, 130, 101), "10200004"),)), 0.0)
 _TISSUES = Labels((Label(1, "normal-appearing white matter", (245, 245, 245)), Label(2, "lesion", (230, 110, 60))))
 
 #: What a study looks like that a recipe is for; a recipe names one of these as its ``EXAMPLE``.
@@ -552,6 +553,7 @@ DENOISING = Study({"low": CT_NEAR_WATER}, {"full": CT_NEAR_WATER}, strength=1.0)
 GENERATION = Study({}, {"mr": MR}, neighbours=0)
 CLASSES = replace(GENERATION, classes=("t1", "t2"))
 SEGMENTATION = Study({"mr": MR}, {"lesion": _LESION})
+ORGAN = Study({"ct": CT}, {"liver": _LIVER}, dimensions=3, neighbours=0, spacing_mm=(3.0, 3.0, 3.0))
 SUPER_RESOLUTION = Study({"mr": MR}, {"fine": MR}, neighbours=0, made={"mr": Averaged("fine", 4)})
 ANOMALY = Study({"mr": MR}, {"anomaly": UNLIKENESS}, neighbours=0, made={"anomaly": Predicted()})
 GUIDED = Study(

@@ -1,9 +1,12 @@
 """Label maps: known, or judged by what a critic sees of the image inside of them."""
 
+from typing import cast
+
 import torch
 from torch import Tensor
 
 from MedGANLogic.games.paired import Paired, PairedApart, PairedInside
+from MedGANLogic.parts.generators.plain_unet import DeeplySupervisedUNet
 from MedGANLogic.parts.generators.segmenting_cnn import ValidPatchCNN
 from MedGANLogic.processes import jointly
 from MedGANLogic.recipe import Game, tensor
@@ -46,6 +49,20 @@ class Segmented(Paired):
 
 class SegmentedApart(Segmented, PairedApart):
     """``Segmented`` with a discriminator that sees probabilities or labels alone, without the input."""
+
+
+class DeeplySupervised(SegmentedApart):
+    """``SegmentedApart`` with a ``DeeplySupervisedUNet``: all levels are held to the labels, the finest is judged."""
+
+    @tensor
+    def branches(self) -> Tensor:
+        """The logits of every level: (B, levels - 1, 1 + K, *size), the finest last."""
+        return cast(DeeplySupervisedUNet, self.network(self.generator)).branches(self.real_a)
+
+    @tensor
+    def fake_b(self) -> Tensor:
+        """The logits of the finest level."""
+        return self.branches[:, -1]
 
 
 class SegmentedBefore(Segmented):

@@ -1,4 +1,7 @@
-"""U-Nets for cohorts and machines that are small: at half resolution, and at full resolution for small volumes."""
+"""U-Nets for cohorts and machines that are small: at half resolution, and at full resolution for small volumes.
+
+And one that is told on every level what it should have seen there.
+"""
 
 from itertools import pairwise
 
@@ -6,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from MedGANLogic.parts.dimensions import BATCH_NORM, CONVOLUTION, MAX_POOL
+from MedGANLogic.parts.dimensions import BATCH_NORM, CONVOLUTION, LINEAR, MAX_POOL
 from MedGANLogic.parts.grids import fold, unfold
 from MedGANLogic.parts.network import Network
 
@@ -22,28 +25,34 @@ class _Block(nn.Sequential):
 
 
 class _UNet(Network):
-    """Down and up again: what both do between their first and last convolutions.
+    """Down and up again: what all do between their first and last convolutions.
 
-    ``levels`` resolutions of width, 2·, 4·, then 6·width.
+    ``levels`` resolutions of width, 2·, 4·, … but at most ``widest``·width.
     """
 
-    def _make(self, dimensions: int, inputs: int, width: int, levels: int) -> None:
-        widths = [min(width * 2**level, 6 * width) for level in range(levels)]
+    def _make(self, dimensions: int, inputs: int, width: int, levels: int, widest: int = 6) -> list[int]:
+        widths = [width * min(2**level, widest) for level in range(levels)]
         ends = zip([inputs, *widths], widths, strict=False)
         self.down = nn.ModuleList(_Block(dimensions, i, o, 2) for i, o in ends)
         self.shrink = MAX_POOL[dimensions](2)
         pairs = list(pairwise(widths))
         self.up = nn.ModuleList(_Block(dimensions, deep + shallow, shallow, 2) for shallow, deep in reversed(pairs))
+        return widths
 
     def _through(self, image: Tensor) -> Tensor:
+        return self._ascended(image)[-1]
+
+    def _ascended(self, image: Tensor) -> list[Tensor]:
+        """Return what is thought on every level on the way up, the deepest first."""
         skips = []
         for level, block in enumerate(self.down):
             image = block(self.shrink(image) if level else image)
             skips.append(image)
-        image = skips.pop()
+        ascended = [skips.pop()]
         for block in self.up:
-            image = block(torch.cat([interpolate(image, scale_factor=2.0, mode="nearest"), skips.pop()], dim=1))
-        return image
+            doubled = interpolate(ascended[-1], scale_factor=2.0, mode="nearest")
+            ascended.append(block(torch.cat([doubled, skips.pop()], dim=1)))
+        return ascended
 
     def _begin(self) -> None:
         for module in self.modules():
@@ -70,6 +79,37 @@ class FineUNet(_UNet):
     def forward(self, image: Tensor) -> Tensor:
         logits: Tensor = self.output(self._through(image))
         return logits
+
+
+class DeeplySupervisedUNet(_UNet):
+    """``FineUNet`` that is scored on every level on the way up, of width, 2·, 4·, 8· and 16·width; ``levels`` ≥ 2.
+
+    DI2IN has width 16 and 5 levels (Yang et al. 2017, arXiv:1707.08037, §2.1: encoder and decoder, features
+    concatenated on several levels, deep supervision [paper]; layers and widths [assumed]). A level is scored by a c1
+    and enlarged linearly; the finest is what predicts. Raises ValueError for one level.
+    """
+
+    def __init__(self, dimensions: int, in_channels: int, out_channels: int, width: int, levels: int) -> None:
+        super().__init__()
+        if levels < 2:
+            raise ValueError(f"levels is {levels}: there is a way up from 2 on")
+        *finer, _deepest = self._make(dimensions, in_channels, width, levels, widest=16)
+        outputs = [CONVOLUTION[dimensions](wide, out_channels, 1) for wide in reversed(finer)]
+        self.outputs = nn.ModuleList(outputs)
+        self.mode = LINEAR[dimensions]
+        self._begin()
+        for output in outputs:
+            nn.init.normal_(output.weight, std=0.02)
+
+    def forward(self, image: Tensor) -> Tensor:
+        logits: Tensor = self.outputs[-1](self._through(image))
+        return logits
+
+    def branches(self, image: Tensor) -> Tensor:
+        """Return the logits of all levels on the image's grid, (B, levels - 1, out_channels, *size), finest last."""
+        scored = [output(level) for output, level in zip(self.outputs, self._ascended(image)[1:], strict=True)]
+        size = image.shape[2:]
+        return torch.stack([interpolate(one, size, mode=self.mode, align_corners=False) for one in scored], dim=1)
 
 
 class PlainUNet(_UNet):

@@ -3,10 +3,8 @@
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from MedGANLogic.parts.dimensions import BATCH_NORM, CONVOLUTION, initialise
+from MedGANLogic.parts.dimensions import BATCH_NORM, CONVOLUTION, LINEAR, initialise
 from MedGANLogic.parts.network import Network
-
-_LINEAR = {2: "bilinear", 3: "trilinear"}
 
 
 class SummedUNet(Network):
@@ -21,7 +19,7 @@ class SummedUNet(Network):
     def __init__(self, dimensions: int, in_channels: int, out_channels: int, width: int, levels: int) -> None:
         super().__init__()
         convolution, norm = CONVOLUTION[dimensions], BATCH_NORM[dimensions]
-        self.mode = _LINEAR[dimensions]
+        self.mode = LINEAR[dimensions]
         widths = [width * 2**level for level in range(levels)]
         first = nn.Sequential(convolution(in_channels, width, 4, stride=2, padding=1), nn.LeakyReLU(0.2))
         self.down = nn.ModuleList([first])

@@ -1,5 +1,6 @@
 """Losses on label maps."""
 
+import torch
 from torch import Tensor, nn
 
 from MedGANLogic.parts.losses.voxelwise import weighted_mean
@@ -13,6 +14,14 @@ def voxel_cross_entropy(logits: Tensor, target: Tensor, weight: Tensor) -> Tenso
     """
     costs = nn.functional.cross_entropy(logits.float(), target, reduction="none")
     return weighted_mean(costs[:, None], weight)
+
+
+def branch_cross_entropy(branches: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    """Sum over branches of ``voxel_cross_entropy``; ``branches`` (B, N, K, *size) are the logits of N of them.
+
+    Deep supervision with equal weights (Yang et al. 2017, arXiv:1707.08037, §2.1 [paper?: the weights]).
+    """
+    return torch.stack([voxel_cross_entropy(logits, target, weight) for logits in branches.unbind(1)]).sum()
 
 
 def soft_dice(probabilities: Tensor, target: Tensor, weight: Tensor) -> Tensor:
