@@ -355,7 +355,8 @@ class Segmentation(Protocol):
     def words(self) -> str:
         said = [
             "Whole volumes as a user segments them, on the input's grid; the reference is brought there by nearest "
-            "neighbour, and every voxel inside its field of view counts. HD95 in mm. Mean ± SD over cases."
+            "neighbour, and every voxel inside its field of view counts. HD95 in mm, of photographs in pixels. "
+            "Mean ± SD over cases."
         ]
         if self._uptake:
             said.append(

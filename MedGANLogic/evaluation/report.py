@@ -93,6 +93,7 @@ FORMATS: Mapping[str, str] = {
     "a.u.": ".4g",
     "dB": ".2f",
     "mm": ".2f",
+    "pixels": ".2f",
     "1/mm": ".3f",
     # A bundle's JSON holds no text that begins with the sign: MONAI would read a file for it.
     "per cent": ".2f",
@@ -253,7 +254,7 @@ def compare(
         raise ImageError(f"the mask is empty ({mask_in_words}): give one with at least one voxel above zero")
     if reference.unit == "label":
         rows = _label_rows(reference, prediction, inside)
-        note = "HD95 and ASSD: between surface voxels' centres; the volume's edge is no surface."
+        note = "HD95 and ASSD: between surface voxels' centres; the image's edge is no surface."
         return Report("label", mask_in_words, (note,), rows)
     true, predicted = reference.voxels[0], prediction.voxels[0]
     of_ct: tuple[str, ...] = ()
@@ -540,7 +541,8 @@ def _tissues_in_words(part: str) -> str:
 
 def _label_rows(reference: Image, prediction: Image, inside: Mask) -> tuple[Row, ...]:
     rows = []
-    spacing_mm = reference.grid.spacing_mm
+    # A pixel of a photograph counts as 1 mm on its grid, and is none.
+    spacing_mm, length = reference.grid.spacing_mm, "pixels" if "size" in reference.facts else "mm"
     true, predicted = (np.where(inside, image.voxels[0], 0) for image in (reference, prediction))
     for label in np.union1d(true, predicted):
         if label == 0:
@@ -548,8 +550,8 @@ def _label_rows(reference: Image, prediction: Image, inside: Mask) -> tuple[Row,
         pair, name = (true == label, predicted == label), f"label {int(label)}"
         rows += [
             _row("Dice", name, "", pair[0], partial(metrics.dice, *pair)),
-            _row("HD95", name, "mm", pair[0], partial(metrics.hausdorff_distance_95, *pair, spacing_mm)),
-            _row("ASSD", name, "mm", pair[0], partial(metrics.average_symmetric_surface_distance, *pair, spacing_mm)),
+            _row("HD95", name, length, pair[0], partial(metrics.hausdorff_distance_95, *pair, spacing_mm)),
+            _row("ASSD", name, length, pair[0], partial(metrics.average_symmetric_surface_distance, *pair, spacing_mm)),
         ]
     return (*rows, *_mean_rows(rows))
 

@@ -97,7 +97,11 @@ def test_a_number_is_turned_in_steps_that_fit_its_range(choice, step, decimals):
 
 @pytest.mark.parametrize("kind", Chance.kinds())
 def test_every_kind_of_chance_shows_all_that_it_lets_choose(kind):
-    makings = {"Condition": {"classes": ("a", "b"), "attributes": {"age": (90.0, 20.0)}}, "Category": {"count": 3}}
+    makings = {
+        "Condition": {"classes": ("a", "b"), "attributes": {"age": (90.0, 20.0)}},
+        "Category": {"count": 3},
+        "NoisyLabels": {"real": (0.7, 1.2), "made": (0.0, 0.3), "exchanged": 0.05},
+    }
     chance = Chance.kinds()[kind](**makings.get(kind, {"shape": (2,)}))
     found = choices_of(replace(MODELS["draw"].card, chance={"it": chance}), {})
     assert [choice.name for choice in found] == [offer.name for offer in chance.offers]

@@ -8,7 +8,7 @@ import pytest
 from scipy import ndimage
 
 from MedGANLogic.evaluation import Report, Row, compare, model_table, summarize
-from MedGANLogic.images import Image, ImageError
+from MedGANLogic.images import UNMEASURED, Image, ImageError
 
 AFFINE = np.diag([1.0, 1.0, 3.0, 1.0])
 
@@ -89,6 +89,16 @@ def test_labels():
     assert "HD95 of mean of labels: it has no value for label 7" in report.to_text()
     alone = compare(Image(second, AFFINE, "label"), Image(second, AFFINE, "label"))
     assert {row.region for row in alone.rows} == {"label 1"}
+
+
+def test_a_photographs_distances_are_in_pixels():
+    voxels = np.zeros((1, 20, 20, 1), np.uint8)
+    voxels[:, 4:10, 4:10] = 1
+    photograph = Image(voxels, np.eye(4), "label", {"size": UNMEASURED})
+    report = compare(photograph, replace(photograph, voxels=np.roll(voxels, 2, axis=1), facts={}))
+    assert {row.unit for row in report.rows if row.metric in ("HD95", "ASSD")} == {"pixels"}
+    assert report.value("HD95", "label 1") == pytest.approx(2)
+    assert "pixels" in report.to_text()
 
 
 def test_another_grid_is_refused_with_both_grids_and_the_remedy(ct):
