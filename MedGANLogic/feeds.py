@@ -335,7 +335,7 @@ class _Cut:
         case, source = self.pool.cases[self.index], self.study.source(role)
         background = self.study.domains[source].background
         if ways := self.pool.degraded[self.index].get(role):
-            seen = np.moveaxis(ways[self.way % len(ways)], self.axis, 0)
+            seen = np.moveaxis(ways[self.way % len(ways)], self.axis - 3, -3)
             start, size = ([n // by for n, by in zip(of, self.factors, strict=True)] for of in (self.start, self.patch))
             return self.chance.placed(_window(seen, start, size, offset, background))
         return case.in_unit(
@@ -362,7 +362,7 @@ class _Cut:
 
     def _window(self, volume: Array, offset: int, outside: float) -> Array:
         """Cut a patch whose slices are shifted; beyond the first and last slice that slice is repeated."""
-        seen = np.moveaxis(volume, self.axis, 0)
+        seen = np.moveaxis(volume, self.axis - 3, -3)
         return self.chance.placed(_window(seen, self.start, self.patch, offset, outside))
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from MedGANLogic.cohort import Case, CohortError
-from MedGANLogic.domain import CT, MR, PET, Domain, FixedWindow
+from MedGANLogic.domain import CT, MR, PET, PHOTOGRAPH, Domain, FixedWindow
 from MedGANLogic.feeds import Augmentation, Batches, Feed, Pair, Pool
 from MedGANLogic.study import Study
 from MedGANLogic.training import Loader
@@ -167,6 +167,18 @@ def test_several_views_are_slices_along_as_many_axes_each_as_often(case):
         last = SHAPE[axis] - 1
         assert [below[axis], above[axis]] == [max(middle[axis] - 1, 0), min(middle[axis] + 1, last)]
     assert all(25 < along.count(axis) < 55 for axis in range(3))
+
+
+def test_colours_are_seen_from_every_side(case):
+    # A voxel's colours are its three indices.
+    coloured = replace(case, volumes={**case.volumes, "photograph": np.indices(SHAPE).astype(np.int16)})
+    coloured = replace(coloured, slopes=dict.fromkeys(coloured.volumes, 1.0))
+    study = Study({"photograph": PHOTOGRAPH}, {"there": NUMBER}, neighbours=0)
+    feed, pool = Feed(1, Pair((4, 4), PLAIN, views=3)), Pool(study, [coloured])
+    for number in range(30):
+        one = feed.draw(pool, (0,), number, 0)
+        colours = np.rint((one["input"].astype(np.float64) + 1) * 127.5).astype(int)
+        assert np.array_equal(colours, places(one["target"][0]))
 
 
 @pytest.mark.parametrize("dimensions", [2, 3])
