@@ -50,6 +50,8 @@ RUNS = {
     "cyclegan": Game("cyclegan", "limb", 600, {"width": 16, "levels": 3, "patch": 64, "batch": 2}),
     "srgan": Game("srgan", "fine", 600, {"width": 16, "levels": 4, "patch": 64, "batch": 8, "rate": 5e-4}),
     "segan": Game("segan", "parts", 1000, {**SMALL, "levels": 3, "rate": 2e-4}),
+    "moeskops-dilated-gan": Game("moeskops-dilated-gan", "parts", 400, {**SMALL, "batch": 8, "adversarial": 0.1}),
+    "li-brats-gan": Game("li-brats-gan", "parts", 400, {"width": 16, "patch": 31, "batch": 16}),
     "context-gan-mr2ct": Game("context-gan-mr2ct", "volumes", 300, {"width": 8, "patch": 32, "batch": 2, "rate": 1e-4}),
     "sketcher-refiner": Game(
         "sketcher-refiner", "uptake-volumes", 400, {"width": 8, "levels": 3, "patch": 32, "batch": 2}
