@@ -222,16 +222,6 @@ class Study:
         return along_axes(self.finer, self.dimensions)
 
     @property
-    def on_one_grid(self) -> "Study":
-        """This study, for systems that write the grid that they read. Raises StudyError where targets are finer."""
-        if max(self.factors) > 1:
-            raise StudyError(
-                "this system sharpens an image on the grid that it has: here targets are "
-                f"{'×'.join(map(str, self.factors))} times finer (ZeroFilled makes inputs on the target's grid)"
-            )
-        return self
-
-    @property
     def thinner(self) -> int:
         """How many slices stand for one. Raises StudyError unless the targets are finer through the slices alone."""
         through, *across = self.factors
@@ -393,6 +383,19 @@ class Study:
                 f"map behind it (found {', '.join(self.inputs) or 'no input'})"
             )
         return self
+
+    @property
+    def sharpened(self) -> "Study":
+        """This study, for systems that sharpen what they read on the grid that it has.
+
+        Raises StudyError where targets are finer, and unless each has an input of its domain, in the same order.
+        """
+        if max(self.factors) > 1:
+            raise StudyError(
+                "this system sharpens an image on the grid that it has: here targets are "
+                f"{'×'.join(map(str, self.factors))} times finer (ZeroFilled makes inputs on the target's grid)"
+            )
+        return self.corrected
 
     def window_in(self, unit: str) -> FixedWindow:
         """Return the first target's window. Raises StudyError where it is none in this unit."""

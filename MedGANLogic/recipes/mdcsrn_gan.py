@@ -27,7 +27,7 @@ PUBLISHED = Settings(width=16, levels=4, patch=64, batch=2, steps=80_000, rate=1
 
 def recipe(study: Study) -> Recipe:
     """Return mDCSRN-GAN (Chen et al. 2018, §2: L1 first, then W + 10·GP in seven turns against L1 - 10⁻³·C)."""
-    settings = study.on_one_grid.adapted(PUBLISHED)
+    settings = study.sharpened.adapted(PUBLISHED)
     dimensions, channels = study.dimensions, study.out_channels
     networks = {
         "generator": MultiLevelDenseNet(dimensions, study.in_channels, channels, settings.width, settings.levels, 4),
