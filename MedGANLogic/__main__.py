@@ -260,7 +260,13 @@ def _translate_one(options: argparse.Namespace, bundle: Any, source: Path, outpu
     from MedGANLogic.inference.translate import Request, finished, translate_file, translate_series
 
     request = Request(
-        str(source), _each_once(options.further), options.mask, options.input_unit, options.strength, options.force
+        str(source),
+        _each_once(options.further),
+        options.mask,
+        options.input_unit,
+        options.strength,
+        options.force,
+        options.probabilities,
     )
     before = finished(output, request.fingerprint(bundle))
     if before is not None:
@@ -753,6 +759,11 @@ def _parser() -> argparse.ArgumentParser:
     unit(one)
     one.add_argument("--events", metavar="FILE", help="append progress and result as lines of JSON")
     one.add_argument("--force", action="store_true", help="translate in spite of errors that may be overridden")
+    one.add_argument(
+        "--probabilities",
+        action="store_true",
+        help="of label maps also how likely each label is: OUTPUT-probability-LABEL, from 0 to 1",
+    )
     one.add_argument("--dicom", action="store_true", help="write a DICOM series of the same study: folders both")
     as_json(one)
 

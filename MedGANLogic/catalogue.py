@@ -16,6 +16,7 @@ from MedGANLogic.chance import Chance
 from MedGANLogic.degradation import Consistent
 from MedGANLogic.domain import Domain, Labels
 from MedGANLogic.errors import MedGANError
+from MedGANLogic.finishing import Finish
 from MedGANLogic.passes import PLANES, Pass, Step, along_axes
 
 CARD = Path("configs", "medgan.json")
@@ -53,7 +54,7 @@ class Card:
     ``finer``: how many times more voxels the result has along R, A and S than the input, in the same box.
     ``strength``: the target is the first input, only better, and so much of the change (0 to 1) is applied unless the
     user says otherwise; None where that has no sense. ``chance``: what a model without input begins with, by name:
-    vectors, or volumes with their slices first.
+    vectors, or volumes with their slices first. ``finish``: steps on the label maps that it makes.
     """
 
     name: str
@@ -73,6 +74,7 @@ class Card:
     finer: tuple[int, int, int] = (1, 1, 1)
     strength: float | None = None
     chance: Mapping[str, Chance] = field(default_factory=dict)
+    finish: tuple[Finish, ...] = ()
 
     @property
     def domains(self) -> dict[str, Domain]:
@@ -109,6 +111,7 @@ class Card:
             "finer": list(self.finer),
             "strength": self.strength,
             "chance": {name: chance.to_json() for name, chance in self.chance.items()},
+            "finish": [one.to_json() for one in self.finish],
         }
 
     @staticmethod
@@ -133,6 +136,7 @@ class Card:
                 finer=_three(data.get("finer", (1, 1, 1)), 16),
                 strength=_share(data.get("strength")),
                 chance={_text(name): Chance.from_json(of) for name, of in data.get("chance", {}).items()},
+                finish=tuple(Finish.from_json(one) for one in data.get("finish", ())),
             )
             _one_of(data["format"], (1,))
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
@@ -159,6 +163,8 @@ class Card:
             raise BundleError(
                 f"{CARD.as_posix()}: no pass writes {', '.join(sorted(expected - written)) or 'anything'}"
             )
+        if self.finish and not any(isinstance(domain.window, Labels) for domain in self.targets.values()):
+            raise BundleError(f"{CARD.as_posix()}: a finishing step needs a label map")
         units = [{domain.unit for domain in domains.values()} for domains in (self.inputs, self.targets)]
         if self.strength is not None and (units[0] != units[1] or len(units[0]) != 1):
             raise BundleError(f"{CARD.as_posix()}: a strength needs input and target of one unit")

@@ -229,6 +229,11 @@ class Labels(Window):
         values = np.array([0, *(label.value for label in self.labels)], np.int16)
         return np.asarray(values[written.argmax(axis=0)][None])
 
+    def probabilities(self, written: Array) -> NDArray[np.float32]:
+        """Turn a network's scores into how likely each label is, (labels, …) from 0 to 1: their softmax."""
+        raised = np.exp(written - written.max(axis=0), dtype=np.float32)
+        return np.asarray(raised[1:] / raised.sum(axis=0))
+
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> "Labels":
         return cls(

@@ -390,6 +390,7 @@ def _leave_bundle(
         finer=study.finer_axes,
         strength=study.strength,
         chance=recipe.chance,
+        finish=study.finish,
     )
     return save(card, networks, f"# {card.title}\n\nNot measured yet: `medgan measure`.\n", experiment.folder / BUNDLE)
 

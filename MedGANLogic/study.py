@@ -24,6 +24,7 @@ from MedGANLogic.domain import (
     Labels,
 )
 from MedGANLogic.errors import MedGANError
+from MedGANLogic.finishing import Finish
 from MedGANLogic.passes import PLANES, Factors, Pass, Step, along_axes
 from MedGANLogic.plain import typed
 
@@ -85,7 +86,9 @@ class Study:
     recipe's ``Settings``. ``strength`` says that the target is the first input, only better (less noise, finer), and
     which share of the change a model applies unless its user says otherwise; None where that has no sense.
     ``consistent`` is the way of making the first input coarser that a result is held to: a last step brings it to where
-    this way gives the input back; None for no such step. ``about``
+    this way gives the input back; None for no such step. ``finish``
+    are steps on label maps after prediction, such as keeping the largest part: a user's results and those that are
+    measured are finished, those by which training is validated are not. ``about``
     says in words what a model's card will show: ``title``, ``anatomy``, ``data``, ``licence``, …; ``features`` among
     them names a file of weights for networks that compare images.
 
@@ -106,6 +109,7 @@ class Study:
     changes: Mapping[str, float] = field(default_factory=dict)
     strength: float | None = None
     consistent: Degraded | None = None
+    finish: tuple[Finish, ...] = ()
     about: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -115,6 +119,8 @@ class Study:
             raise StudyError(f"{', '.join(sorted(twice))} goes in and comes out: give the two different names")
         if strange := self.made.keys() - self.domains.keys():
             raise StudyError(f"made names {', '.join(sorted(strange))}: roles are {', '.join(self.domains)}")
+        if self.finish and not any(isinstance(domain.window, Labels) for domain in self.targets.values()):
+            raise StudyError("finish is for label maps: no target is one")
         if self.strength is not None and not (self.inputs and 0 <= self.strength <= 1):
             raise StudyError(f"strength is {self.strength}: it is a share from 0 to 1 of what is changed of an input")
         for name, (low, high) in self.attributes.items():
@@ -448,6 +454,7 @@ class Study:
             "changes": dict(self.changes),
             "strength": self.strength,
             **({"consistent": self.consistent.to_json()} if self.consistent else {}),
+            **({"finish": [one.to_json() for one in self.finish]} if self.finish else {}),
             "about": dict(self.about),
         }
 
@@ -497,6 +504,8 @@ def _read(name: str, value: Any) -> Any:
     try:
         if name in ("inputs", "targets", "guides"):
             return _roles(value)
+        if name == "finish":
+            return tuple(Finish.from_json(one) for one in typed(tuple[Mapping[str, Any], ...], value))
         if name == "made":
             return {role: Made.from_json(made) for role, made in typed(Mapping[str, Mapping[str, Any]], value).items()}
         return typed(Study.__dataclass_fields__[name].type, value)

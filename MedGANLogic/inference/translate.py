@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ from MedGANLogic.bundle import Bundle, open_bundle
 from MedGANLogic.catalogue import RESEARCH_USE, Card, Model, find
 from MedGANLogic.chance import refuse_unknown
 from MedGANLogic.check import Finding, absent, check, gathered, refuse
-from MedGANLogic.domain import Domain, Labels, Scale
+from MedGANLogic.domain import Domain, Label, Labels, Scale, Window
+from MedGANLogic.finishing import finish
 from MedGANLogic.images import (
     Grid,
     Image,
@@ -38,17 +40,24 @@ from MedGANLogic.inference.devices import choose_device
 from MedGANLogic.inference.predict import Progress, predict, silent
 from MedGANLogic.passes import Draw, Pass, Volume, slices_back, slices_first
 
+#: A result, and what each finishing step changed of it.
+_Finished = tuple[Image, list[dict[str, Any]]]
+
 
 @dataclass(frozen=True)
 class Translation:
     """A translated image and everything that is worth knowing about how it came to be (plain data).
 
-    ``further`` holds the results of a model's targets after the first, by role.
+    ``further`` holds the results of a model's targets after the first, by role. ``probabilities()`` returns, of a label
+    map, how likely each label is in every voxel, from 0 to 1 on the same grid, by the label's name: the softmax of the
+    scores that the map follows from, before anything was finished. It is worked out when it is asked for, and empty of
+    all else.
     """
 
     image: Image
     provenance: Mapping[str, Any]
     further: Mapping[str, "Translation"] = field(default_factory=dict)
+    probabilities: Callable[[], Mapping[str, "Translation"]] = dict
 
 
 def translate(
@@ -101,7 +110,7 @@ def translate(
         before = _upright(first, upright, domain).voxels
         shown_before = from_network(volumes, role, domain, seen, card.plane, upright, scales[role]).voxels
 
-    def restored(role: str, target: Domain) -> Image:
+    def restored(role: str, target: Domain) -> _Finished:
         # What has no unit keeps the brightness of the image that it was made from.
         scale = next((scales[name] for name, domain in card.inputs.items() if domain == target), None)
         result = from_network(prediction.volumes, role, target, made, card.plane, upright, scale)
@@ -111,9 +120,23 @@ def translate(
         # The contract of the product, checked on every run: the promised grid, a value for every voxel.
         if not result.grid.matches(wanted) or not np.isfinite(result.voxels).all():
             raise RuntimeError("the result is not on the promised grid or not finite: please report this")
+        result, changed = _finished(result, target, card)
         if shown is not None:
             result = replace(result, voxels=np.where(shown, result.voxels, result.voxels.dtype.type(target.background)))
-        return result
+        return result, changed
+
+    def likely(done: Translation) -> dict[str, Translation]:
+        role = done.provenance["target"]
+        window = card.targets[role].window
+        if not isinstance(window, Labels):
+            return {}
+        scores = _lying(prediction.volumes, role, window, made, card.plane, upright, outside=0.0)
+        shares = window.probabilities(scores.without_orientation(orientation, wanted).voxels)
+        inside = shares if shown is None else np.where(shown, shares, np.float32(0))
+        return {
+            label.name: _probability(done, label, Image(share[None], wanted.affine, "none"))
+            for label, share in zip(window.labels, inside, strict=True)
+        }
 
     results = {role: restored(role, target) for role, target in card.targets.items()}
     said = {
@@ -121,7 +144,9 @@ def translate(
         "input_unit": first.unit,
         "strength": applied,
     }
-    return _synthetic(bundle.model, results, prediction.account, time.monotonic() - began, said)
+    every = _synthetic(bundle.model, results, prediction.account, time.monotonic() - began, said)
+    further = {role: replace(one, probabilities=partial(likely, one)) for role, one in every.further.items()}
+    return replace(every, further=further, probabilities=partial(likely, every))
 
 
 def _grids(card: Card, coarse: Grid, fine: Grid) -> tuple[Grid, Grid]:
@@ -173,12 +198,12 @@ def sample(
         affine = np.diag([*(card.spacing_mm or (1.0, 1.0, 1.0)), 1.0])
         affine[:3, 3] = -affine[:3, :3] @ (np.array(shape) - 1) / 2
         grid = Grid(shape, affine)
-        results = {
-            role: from_network(prediction.volumes, role, target, grid, card.plane, grid)
+        made = {
+            role: _finished(from_network(prediction.volumes, role, target, grid, card.plane, grid), target, card)
             for role, target in card.targets.items()
         }
         said = {"seed": seed, "drawn": list(stack), "choices": picked}
-        return _synthetic(bundle.model, results, prediction.account, time.monotonic() - began, said)
+        return _synthetic(bundle.model, made, prediction.account, time.monotonic() - began, said)
 
     return [drawn(stack, done) for done, stack in enumerate(stacks)]
 
@@ -271,17 +296,33 @@ def from_network(
     has no fixed window (MR) runs from 0 to 1.
     """
     chosen = scale or domain.window.scale(np.zeros(1, np.float32))
-    written = np.stack([slices_back(volumes[name], plane) for name in domain.window.volumes(role)])
     outside = float(chosen.to_network(np.array(domain.background)))
-    lying = Image(written, grid.affine, "none").on_grid(wanted, outside)
+    lying = _lying(volumes, role, domain.window, grid, plane, wanted, outside)
     return Image(domain.window.answer(lying.voxels, chosen), wanted.affine, domain.unit)
+
+
+def _finished(image: Image, target: Domain, card: Card) -> _Finished:
+    """Take the card's steps on what is a label map; return it and what each of them changed."""
+    if not isinstance(target.window, Labels):
+        return image, []
+    values, changed = finish(image.voxels[0], target.window, card.finish)
+    return replace(image, voxels=values[None]), changed
+
+
+def _lying(
+    volumes: Mapping[str, Volume], role: str, window: Window, grid: Grid, plane: str, wanted: Grid, outside: float
+) -> Image:
+    """Bring what networks wrote for a target from their grid to the wanted one: (volumes, I, J, K) in their range."""
+    written = np.stack([slices_back(volumes[name], plane) for name in window.volumes(role)])
+    return Image(written, grid.affine, "none").on_grid(wanted, outside)
 
 
 @dataclass(frozen=True)
 class Request:
     """Files to translate, and how: what a result follows from, besides the model.
 
-    ``input`` is a file or DICOM folder, ``others`` the files of a model's further inputs by role.
+    ``input`` is a file or DICOM folder, ``others`` the files of a model's further inputs by role. ``probabilities``
+    asks for one further volume per label.
     """
 
     input: str
@@ -290,6 +331,7 @@ class Request:
     input_unit: str | None = None
     strength: float | None = None
     force: bool = False
+    probabilities: bool = False
 
     @property
     def files(self) -> list[Path]:
@@ -306,6 +348,7 @@ class Request:
             "input_unit": self.input_unit,
             "strength": self.strength,
             "force": self.force,
+            "probabilities": self.probabilities,
         }
 
 
@@ -320,14 +363,16 @@ def translate_file(
 
     ``bundle`` is a model's name, a bundle's folder, or an opened bundle. Beside ``ct.nii.gz`` stands
     ``ct.nii.gz.medgan.json``; targets after the first stand in ``ct-ROLE.nii.gz``, and what is said of them under
-    ``further``. A file appears only when it is whole, the first one when all others are there. Raises what ``read``,
-    ``translate`` and ``write`` raise.
+    ``further``. So are probabilities, where they are asked for: ``OUT-probability-NAME.nii.gz``, beside a PNG a TIFF. A
+    file appears only when it is whole, the first one when all others are there. Raises ImageError where a name cannot
+    hold a result, before any work, and what ``read``, ``translate`` and ``write`` raise.
     """
     opened = bundle if isinstance(bundle, Bundle) else open_bundle(find(bundle))
     request = input_path if isinstance(input_path, Request) else Request(str(input_path))
     output = Path(output_path)
     (places,) = _places(output, suffix_of(output), opened.card)
-    for place in places:
+    beside = _beside(places, opened.card) if request.probabilities else {}
+    for place in (*places, *itertools.chain(*beside.values())):
         refuse_place(place, request.files)
     images = _read(opened, request)
     first = next(iter(images.values()))
@@ -335,6 +380,8 @@ def translate_file(
         refuse_format(place, target.unit, target.window.components, first.grid)
     done = _translated(opened, images, request, device, progress)
     results = dict(zip(places, (done, *done.further.values()), strict=True))
+    for place, likely in beside.items():
+        results |= dict(zip(likely, results[place].probabilities().values(), strict=True))
     return write_all(results, _said(opened, request), lambda result, place: write(result.image, place))
 
 
@@ -347,6 +394,8 @@ def translate_series(
     Raises DicomError for a source that is no such series and for a folder that may not be written to, before any work,
     and what ``translate`` and ``dicom.write`` raise.
     """
+    if request.probabilities:
+        raise ImageError("a DICOM series holds no probabilities: ask for them with a file as output")
     output, source = Path(output_path), dicom.open_series(request.input)
     (places,) = _places(output, "", bundle.card)
     for place in places:
@@ -376,6 +425,25 @@ def _places(output: Path, suffix: str, card: Card, volumes: int = 1) -> list[lis
     roles = ["", *(f"-{role}" for role in list(card.targets)[1:])]
     numbers = ["", *(f"-{number}" for number in range(1, volumes))]
     return [[output.with_name(f"{stem}{number}{role}{suffix}") for role in roles] for number in numbers]
+
+
+def _beside(places: Sequence[Path], card: Card) -> dict[Path, list[Path]]:
+    """Return where the probabilities of each label map's labels stand. Raises ImageError for a model that makes none.
+
+    What can be no part of a file's name becomes a dash. PNG holds no values between 0 and 1: beside it stand TIFF.
+    """
+    beside = {}
+    for place, target in zip(places, card.targets.values(), strict=True):
+        if isinstance(target.window, Labels):
+            suffix = suffix_of(place)
+            stem, kind = place.name[: len(place.name) - len(suffix)], ".tif" if suffix == ".png" else suffix
+            names = [re.sub(r"[^\w+-]+", "-", label.name) for label in target.window.labels]
+            if len(set(names)) < len(names):
+                names = [f"{label.value}-{name}" for label, name in zip(target.window.labels, names, strict=True)]
+            beside[place] = [place.with_name(f"{stem}-probability-{name}{kind}") for name in names]
+    if not beside:
+        raise ImageError(f"{card.name} makes no label map: there are no probabilities of labels")
+    return beside
 
 
 def write_all(
@@ -497,15 +565,25 @@ def _inside(mask: Image, grid: Grid) -> Any:
 
 def _synthetic(
     model: Model,
-    results: Mapping[str, Image],
+    results: Mapping[str, _Finished],
     account: tuple[str, ...],
     seconds: float,
     said: Mapping[str, Any],
 ) -> Translation:
     """Say of results that they are synthetic, in their headers and in the account of how they came to be."""
-    marked = {role: _marked(model, role, result, account, seconds, said) for role, result in results.items()}
+    marked = {
+        role: _marked(model, role, result, account, seconds, {**said, "finish": changed})
+        for role, (result, changed) in results.items()
+    }
     first, *others = marked
     return replace(marked[first], further={role: marked[role] for role in others})
+
+
+def _probability(done: Translation, label: Label, share: Image) -> Translation:
+    """Say of a label's probability what it is, and that it is synthetic."""
+    notes = f"SYNTHETIC probability of {label.name} by MedGAN {done.provenance['model']}, research use only"
+    said = {"label": label.name, "value": label.value, "unit": share.unit, "finish": []}
+    return Translation(replace(share, facts={"notes": notes}), {**done.provenance, **said})
 
 
 def _marked(
