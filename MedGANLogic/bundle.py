@@ -36,6 +36,7 @@ from MedGANLogic.catalogue import (
     sha256,
 )
 from MedGANLogic.parts.discriminators.dcgan import DCGANDiscriminator
+from MedGANLogic.parts.generators.cascaded_unet import CascadedUNet
 from MedGANLogic.parts.generators.dcgan import DCGANGenerator
 from MedGANLogic.parts.generators.denoising_cnn import PlainCNN, ValidResidualCNN
 from MedGANLogic.parts.generators.dual_resolution import DualResolutionCNN
@@ -66,6 +67,7 @@ MONAI_METADATA = Path("configs", "metadata.json")
 NETWORKS: Mapping[str, type[Network]] = {
     network.__name__: network
     for network in (
+        CascadedUNet,
         DCGANDiscriminator,
         DCGANGenerator,
         DeeplySupervisedUNet,

@@ -49,3 +49,29 @@ class NormFreePatchDiscriminator(PatchDiscriminator):
     """``PatchDiscriminator`` without norm, for what a norm would hide: how strong noise is [assumed]."""
 
     norms: ClassVar[Mapping[int, Callable[[int], nn.Module]]] = {}
+
+
+class TwoLayerPatchDiscriminator(PatchDiscriminator):
+    """``PatchDiscriminator`` of one further layer, whose field is 16 voxels, and whose hidden layers can be read.
+
+    c4-64s2, 128s1, 1s1 with width 64: MedGAN's (Armanious et al. 2018, arXiv:1806.06397, §II-B).
+    ``judged(second(first(image)))`` is what it answers.
+    """
+
+    def __init__(self, dimensions: int, in_channels: int, width: int) -> None:
+        super().__init__(dimensions, in_channels, width, layers=1)
+
+    def first(self, image: Tensor) -> Tensor:
+        """Return the first hidden layer: (B, width, *size / 2)."""
+        hidden: Tensor = self.score[:2](image)
+        return hidden
+
+    def second(self, first: Tensor) -> Tensor:
+        """Return the second hidden layer: (B, 2·width, *size / 2 - 1)."""
+        hidden: Tensor = self.score[2:-1](first)
+        return hidden
+
+    def judged(self, second: Tensor) -> Tensor:
+        """Return one logit a patch: (B, 1, *size / 2 - 2)."""
+        logits: Tensor = self.score[-1](second)
+        return logits

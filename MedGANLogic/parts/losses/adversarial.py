@@ -4,6 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
+from MedGANLogic.parts.precision import full_precision
+
 _BATCH_NORMS = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d | nn.SyncBatchNorm
 
 
@@ -72,9 +74,7 @@ def slopes(critic: nn.Module, real: Tensor, fake: Tensor, mixing: Tensor, *furth
         raise ValueError("the critic holds a batch norm, which ties images together: give it a layer norm, or none")
     share = mixing.float().reshape(-1, *[1] * (real.ndim - 1))
     between = torch.lerp(fake.detach().float(), real.detach().float(), share).requires_grad_()
-    # The meta device, on which shapes are tried, knows no autocast.
-    device = real.device.type if torch.amp.is_autocast_available(real.device.type) else "cpu"
-    with torch.autocast(device, enabled=False):
+    with full_precision(real):
         (gradients,) = torch.autograd.grad(critic(between, *further).sum(), between, create_graph=True)
     return gradients
 

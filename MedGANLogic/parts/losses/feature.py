@@ -3,6 +3,7 @@
 from torch import Tensor
 
 from MedGANLogic.parts.losses.voxelwise import l1, l2
+from MedGANLogic.parts.precision import full_precision
 
 #: By what SRGAN divides VGG features before it compares them (arXiv:1609.04802, §3.2).
 _VGG_SCALE = 12.75
@@ -20,3 +21,19 @@ def multi_scale_l1(prediction: Tensor, target: Tensor) -> Tensor:
     The segmentor lowers it, the critic raises it (SegAN, Xue et al. 2018, arXiv:1706.01805, eq. 2).
     """
     return l1(prediction, target)
+
+
+def gram_square(prediction: Tensor, target: Tensor) -> Tensor:
+    """Sum of (G(prediction) - G(target))² / 4C², mean over samples: the style term of MedGAN (Armanious et al. 2018,
+    arXiv:1806.06397, eqs. 6-7), blind to where in the image something is.
+
+    Features (B, C, *size); G, (B, C, C), are their products with each other, averaged over channels and places.
+    """
+    difference = _gram(prediction) - _gram(target)
+    return difference.square().sum((1, 2)).mean() / (4 * prediction.shape[1] ** 2)
+
+
+def _gram(features: Tensor) -> Tensor:
+    flat = features.float().flatten(2)
+    with full_precision(flat):
+        return flat @ flat.transpose(1, 2) / flat[0].numel()
