@@ -19,6 +19,7 @@ from MedGANLogic.parts.discriminators.patch import NormFreePatchDiscriminator
 from MedGANLogic.parts.features.bottlenecks import BottleneckPath
 from MedGANLogic.parts.features.residual_path import ResidualPath
 from MedGANLogic.parts.features.small import SmallFeatures
+from MedGANLogic.parts.generators.cascaded_unet import CascadedUNet
 from MedGANLogic.parts.generators.denoising_cnn import PlainCNN, ValidResidualCNN
 from MedGANLogic.parts.generators.dual_resolution import DualResolutionCNN
 from MedGANLogic.parts.generators.fcn import FCN4s, MultiLevelFCN, ResidualFCN
@@ -43,6 +44,7 @@ TOYS = {
     "residual": (ResidualTranslator, (2, 3, 4, 1), 16, (3, 16)),
     "subpixel": (SubpixelResNet, (2, 3, 4, 1, 2), 6, (3, 24)),
     "summed unet": (SummedUNet, (2, 3, 4, 3), 16, (3, 16)),
+    "cascaded unet": (CascadedUNet, (2, 3, 4, 3, 2), 16, (3, 16)),
     "valid": (ValidCNN, (2, 3, 4), 20, (3, 4)),
     "fcn": (FCN4s, (2, 3, 4, 3), 16, (3, 16)),
     "multi-level fcn": (MultiLevelFCN, (2, 3, 4, 3), 16, (3, 16)),
