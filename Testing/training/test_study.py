@@ -14,7 +14,8 @@ from MedGANLogic.recipe import build, rehearse
 from MedGANLogic.study import SEGMENTATION, TRANSLATION, Study, StudyError
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
-EXAMPLES = re.findall(r"```toml\n(.*?)```", (DOCS / "train.md").read_text(encoding="utf-8"), re.DOTALL)
+PAGES = "".join((DOCS / page).read_text(encoding="utf-8") for page in ("train.md", "super-resolution.md"))
+EXAMPLES = re.findall(r"```toml\n(.*?)```", PAGES, re.DOTALL)
 LABELS = {"name": "Labels", "labels": [{"value": 1, "name": "fat"}, {"value": 2, "name": "bone", "colour": [1, 2, 3]}]}
 
 
