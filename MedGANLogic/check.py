@@ -265,7 +265,9 @@ def _is_ct(values: Array, stored_with: float = 0.0) -> bool:
 def _extent(card: Card, _role: str, image: Image) -> list[Finding]:
     grid = Orientation.nearest(image.affine).apply_to_grid(image.grid)
     found = []
-    for axis, spacing, limits in zip("LPS", grid.spacing_mm, card.validity.get("spacing_mm", []), strict=False):
+    measured = "size" not in image.facts
+    spacings = grid.spacing_mm if measured else ()
+    for axis, spacing, limits in zip("LPS", spacings, card.validity.get("spacing_mm", []), strict=False):
         low, high = limits
         if not low <= spacing <= high:
             far = not low / 3 <= spacing <= high * 3
@@ -273,10 +275,11 @@ def _extent(card: Card, _role: str, image: Image) -> list[Finding]:
             found.append(Finding(Level.ERROR if far else Level.WARNING, text, forceable=True))
     if 1 in grid.shape and not _slice_by_slice(card):
         found.append(Finding(Level.WARNING, "the image is one slice thick: it stands in for its own neighbours"))
-    for axis, extent, limits in zip("LPS", grid.extent_mm, card.validity.get("extent_mm", []), strict=False):
+    extents = grid.extent_mm if measured else grid.shape
+    for axis, extent, limits in zip("LPS", extents, card.validity.get("extent_mm", []), strict=False):
         low, high = limits
         if not low <= extent <= high:
-            unit = "pixels" if "size" in image.facts else "mm"
+            unit = "mm" if measured else "pixels"
             seen = f"{card.name} has seen {low:.0f} to {high:.0f}"
             text = f"field of view along {_AXES[axis]} is {extent:.0f} {unit}: {seen}"
             found.append(Finding(Level.WARNING, text))

@@ -363,9 +363,18 @@ def is_photograph(path: Path) -> bool:
     return path.name.lower().endswith((*PICTURES, *LOSSY))
 
 
-def of_eight_bits(colours: Array) -> Array:
-    """Return colours (3, …) on the scale of 8 bits: those of 16 are divided by 257."""
-    return colours if colours.dtype != np.uint16 else colours.astype(np.float32) / np.float32(257)
+def colours_of(channels: Array) -> Array:
+    """Return the colours (3, …) of a photograph's channels on the scale of 8 bits: those of 16 are divided by 257.
+
+    Alpha, the fourth, is dropped. Grey that is said three times is (1, …), and keeps its values, as any grey does.
+    """
+    if len(channels) == 4:
+        channels = channels[:3]
+    if len(channels) != 3:
+        return channels
+    if (channels[0] == channels[1:]).all():
+        return channels[:1]
+    return channels.astype(np.float32) / np.float32(257) if channels.dtype == np.uint16 else channels
 
 
 def _photograph(path: Path, loaded: Any, unit: str) -> Image:
@@ -382,12 +391,10 @@ def _photograph(path: Path, loaded: Any, unit: str) -> Image:
         raise ImageError(f"{path} paints its values by a palette: save the label map in greys, a value each")
     pixels = sitk.GetArrayFromImage(loaded)
     channels = pixels[None] if pixels.ndim == 2 else np.moveaxis(pixels, -1, 0)
-    if len(channels) == 4 and not path.name.lower().endswith(LOSSY):
-        channels = channels[:-1]
-    if len(channels) == 3 and (channels[0] == channels[1:]).all():
-        channels = channels[:1]
-    channels = channels // channels.dtype.type(header.stretched) if header.stretched > 1 else channels
-    colours = of_eight_bits(channels) if len(channels) == 3 else channels
+    if len(channels) == 4 and path.name.lower().endswith(LOSSY):
+        raise ImageError(f"{path} holds colours for print (CMYK): save it in red, green and blue")
+    colours = colours_of(channels)
+    colours = colours // colours.dtype.type(header.stretched) if header.stretched > 1 else colours
     facts = {"size": UNMEASURED, **({"notes": header.note} if header.note else {})}
     return Image(np.swapaxes(colours, 1, 2)[..., None], _RAS_FROM_LPS.copy(), unit, facts)
 

@@ -18,9 +18,9 @@ import vtk
 from vtk.util import numpy_support
 
 from MedGANLogic.catalogue import RESEARCH_USE
-from MedGANLogic.domain import FOREIGN_UNITS, Array, Domain, Label, Labels
+from MedGANLogic.domain import FOREIGN_UNITS, Array, Colours, Domain, Label, Labels
 from MedGANLogic.errors import MedGANError
-from MedGANLogic.images import Affine, Grid, Image
+from MedGANLogic.images import UNMEASURED, Affine, Grid, Image, colours_of
 
 Node = Any
 Scene = Any
@@ -68,9 +68,10 @@ def image_from_node(node: Node, unit: str) -> Image:
     """Return a scalar, vector or label map volume where it lies in the world, linear parent transforms composed in.
 
     ``unit`` is what the values are, or a foreign unit (``HU+1024``) that is turned into one. The voxels are a read-only
-    view of the node's own, no copy, unless the unit is foreign: copy them before Slicer is let go on. ``facts`` holds
-    the modality and the notes where the node says them. Raises NodeError for a node without voxels or of another kind
-    (sequences, diffusion), for a non-linear transform above it, and for sheared axes.
+    view of the node's own, no copy, unless the unit is foreign: copy them before Slicer is let go on. Colours are as
+    ``images.colours_of`` says; a photograph, one slice of them, has no size. ``facts`` holds the modality and the notes
+    where the node says them. Raises NodeError for a node without voxels or of another kind (sequences, diffusion), for
+    a non-linear transform above it, and for sheared axes.
     """
     unit, offset = FOREIGN_UNITS.get(unit, (unit, 0.0))
     affine = grid_of(node).affine
@@ -78,7 +79,12 @@ def image_from_node(node: Node, unit: str) -> Image:
     voxels.flags.writeable = False
     if offset:
         voxels = voxels.astype(np.float32) + np.float32(offset)
-    return Image(voxels, affine, unit, _facts_of(node))
+    facts = _facts_of(node)
+    # Vectors of other numbers are no colours, such as displacements.
+    if len(voxels) in (3, 4) and voxels.dtype in (np.uint8, np.uint16):
+        voxels = colours_of(voxels)
+        facts |= {"size": UNMEASURED} if voxels.shape[3] == 1 else {}
+    return Image(voxels, affine, unit, facts)
 
 
 def grid_of(node: Node) -> Grid:
@@ -119,23 +125,24 @@ def volume_by_slabs(
     beside: Node | None = None,
     provenance: Mapping[str, Any] | None = None,
 ) -> Steps:
-    """Put a synthetic image into the scene slab by slab, as a label map if the domain is one of labels.
+    """Put a synthetic image into the scene slab by slab, labels as a label map, colours as a vector volume.
 
-    HU are stored as whole numbers (int16), labels as int16, all else as float32. The node lies under the same parent
-    transform as ``beside``, so that each voxel is where the image's affine says in the world, and next to it in the
-    subject hierarchy; window and colours follow from the domain, quantity and unit are coded. Description and
-    ``MedGAN`` attributes say that it is synthetic, and how it came to be. The scene changes in the last step alone.
-    Raises NodeError for several values per voxel, for voxels that are NaN or infinite, and where ``beside`` has left
-    the scene or lies under a non-linear transform or one that flattens it.
+    HU are stored as whole numbers (int16), labels as int16, colours as 8 bits, all else as float32. The node lies under
+    the same parent transform as ``beside``, so that each voxel is where the image's affine says in the world, and next
+    to it in the subject hierarchy; window and colours follow from the domain, quantity and unit are coded. Description
+    and ``MedGAN`` attributes say that it is synthetic, and how it came to be. The scene changes in the last step alone.
+    Raises NodeError for another number of values per voxel than the domain's, for voxels that are NaN or infinite, and
+    where ``beside`` has left the scene or lies under a non-linear transform or one that flattens it.
     """
     data = vtk.vtkImageData()
-    yield from _filling(data, image, scene, beside)
-    labelled = isinstance(domain.window, Labels)
-    node = slicer.vtkMRMLLabelMapVolumeNode() if labelled else slicer.vtkMRMLScalarVolumeNode()
+    yield from _filling(data, image, scene, beside, domain.window.components)
+    kinds = {Labels: slicer.vtkMRMLLabelMapVolumeNode, Colours: slicer.vtkMRMLVectorVolumeNode}
+    node = kinds.get(type(domain.window), slicer.vtkMRMLScalarVolumeNode)()
     node.SetName(name)
     node.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(_parent_from_world(beside) @ image.affine))
     node.SetAndObserveImageData(data)
-    _say_unit(node, image.unit)
+    if domain.window.components == 1:
+        _say_unit(node, image.unit)
     _say_synthetic(node, image, domain.modality, provenance or {})
     # Shown as it will stay: a display node that came later would look for its window in all voxels at once.
     node.SetAndObserveDisplayNodeID(_display_of(image, domain, scene, name).GetID())
@@ -383,17 +390,18 @@ def _voxels_of(data: Any) -> Array:
     return np.asarray(flat.reshape(slices_first).transpose(3, 2, 1, 0))
 
 
-def _filling(data: Any, image: Image, scene: Scene, beside: Node | None) -> Iterator[float]:
+def _filling(data: Any, image: Image, scene: Scene, beside: Node | None, components: int = 1) -> Iterator[float]:
     """Copy an image into VTK image data, a few slices a step; yield the share that is done.
 
     What stands beside it is looked for before and after: the user goes on working in between.
     """
-    if image.voxels.shape[0] != 1:
-        raise NodeError(f"the image has {image.voxels.shape[0]} values per voxel: expected one")
+    if image.voxels.shape[0] != components:
+        expected = "one" if components == 1 else str(components)
+        raise NodeError(f"the image has {image.voxels.shape[0]} values per voxel: expected {expected}")
     _refuse_gone(beside, scene)
-    stored = np.dtype(_STORED.get(image.unit, np.float32))
+    stored = np.dtype(np.uint8 if components == 3 else _STORED.get(image.unit, np.float32))
     data.SetDimensions(image.grid.shape)
-    data.AllocateScalars(numpy_support.get_vtk_array_type(stored), 1)
+    data.AllocateScalars(numpy_support.get_vtk_array_type(stored), components)
     target, count = _voxels_of(data), image.grid.shape[2]
     thick = max(1, _SLAB_VOXELS // math.prod(image.grid.shape[:2]))
     for first in range(0, count, thick):
@@ -428,6 +436,8 @@ def _display_of(image: Image, domain: Domain, scene: Scene, name: str) -> Node:
         display = scene.AddNewNodeByClass("vtkMRMLLabelMapVolumeDisplayNode")
         display.SetAndObserveColorNodeID(_colours_of(domain.window, scene, name).GetID())
         return display
+    if isinstance(domain.window, Colours):
+        return scene.AddNewNodeByClass("vtkMRMLVectorVolumeDisplayNode")
     step = math.ceil((image.voxels.size / _ENOUGH_VOXELS) ** (1 / 3))
     scale = domain.window.scale(image.voxels[:, ::step, ::step, ::step])
     low, high, colours = _SHOWN.get(domain.unit, (scale.low, scale.high, _GREY))
