@@ -869,7 +869,9 @@ def _parser() -> argparse.ArgumentParser:
         help="further strengths at which the model is measured, where it has one",
     )
     one.add_argument("--align", metavar="BUNDLE", help="second table: the reference registered to this model's answer")
-    one.add_argument("--lesions", metavar="COLUMN", help="of the table: label maps of lesions, whose SUV is measured")
+    one.add_argument(
+        "--lesions", metavar="COLUMN", help="of the table: label maps of lesions, whose SUV or volume is measured"
+    )
     one.add_argument(
         "--observers", nargs="+", default=[], metavar="COLUMN", help="of the table: the labels as others drew them"
     )

@@ -44,7 +44,7 @@ Number = tuple[str, str]
 class Drawn:
     """What people drew, as measuring alone reads it: the columns of a table that hold label maps.
 
-    ``lesions`` are marked for measuring uptake; ``observers`` drew the target once more.
+    ``lesions`` are marked for measuring uptake, or volumes on a finer grid; ``observers`` drew the target once more.
     """
 
     lesions: str | None = None
