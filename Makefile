@@ -13,7 +13,7 @@ endif
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test check model features games clean
+.PHONY: demo test check model features results games clean
 
 demo: $(VENV)/demo.installed
 	@$(BIN)/medgan demo --out $(OUT)
@@ -50,6 +50,10 @@ model: $(VENV)/demo.installed
 # The shipped feature networks, from the images to the card: about ten minutes on one core.
 features: $(VENV)/demo.installed
 	@$(BIN)/python Resources/Studies/features.py
+
+# What the shipped models' cards say, as one page.
+results: $(VENV)/demo.installed
+	@$(BIN)/python Resources/Studies/results.py docs/results.md
 
 # A run of every kind of game on real images, and the page docs/games.md (about an hour on two cores).
 DATA ?= ../shared/data

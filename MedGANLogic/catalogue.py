@@ -25,8 +25,8 @@ RESEARCH_USE = "Research use only. Not a medical device."
 
 #: SHA-256 of the manifests of the models that are shipped: a manifest shows damage, this list shows forgery.
 SHIPPED: Mapping[str, str] = {
-    "denoise-ct": "8730352af94382201d1c599bdc0f3d5b2fd07cb4dc11942d1c4da9559624c4d1",
-    "mr-to-ct-limb": "afaab54d2f5aac4df4d30ca60d4a9e23e715e52a5a9aedf34538a1603bc60fd4",
+    "denoise-ct": "ec5262dac7fe5164ddacdd2e3242c81fb29fddcbf74dddde666026f5dc042845",
+    "mr-to-ct-limb": "fe73ceb188bae8a47e842fd49f4dbe437cdf35a85abcf6f201f57688b89a75f0",
 }
 
 #: Folders, separated as in PATH, in which further bundles are looked for.

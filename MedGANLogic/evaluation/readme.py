@@ -101,6 +101,7 @@ def _about(bundle: Bundle, command: str) -> list[str]:
         f"- Weights: {sum(p.numel() for n in bundle.networks.values() for p in n.parameters()):,} parameters, float16, "
         f"sha256 `{bundle.weights_sha256}`",
         f"- Trained by `{training['command']}`, measured by `{command}`",
+        *([f"- The adversary: {about['adversary']}"] if "adversary" in about else []),
         "",
     ]
 

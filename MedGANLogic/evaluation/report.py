@@ -208,6 +208,15 @@ class Summary:
         rows = [{**asdict(row), "undefined": list(row.undefined)} for row in self.rows]
         return {"unit": self.unit, "mask": self.mask, "rows": rows}
 
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> "Summary":
+        """Make a summary from plain data. Raises ValueError where it is none."""
+        try:
+            rows = tuple(SummaryRow(**{**row, "undefined": tuple(row["undefined"])}) for row in data["rows"])
+            return Summary(data["unit"], data["mask"], rows)
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"not a summary: {error!r}") from error
+
     def to_text(self) -> str:
         """Return the summary as an aligned table for a terminal."""
         header = ("region", "metric", "mean ± SD", "unit", "n", "worst", "subject")
