@@ -9,8 +9,7 @@ import pytest
 
 from MedGANLogic import catalogue
 from MedGANLogic.catalogue import Model
-from MedGANLogic.evaluation.report import Row, Summary, summarize
-from MedGANLogic.evaluation.report import Report as CaseReport
+from MedGANLogic.evaluation.report import Report, Row, Summary, summarize
 from MedGANLogic.evaluation.results import results_page
 from MedGANLogic.study import SEGMENTATION, Study
 
@@ -32,7 +31,7 @@ DICE = {"this model": {"A": 0.875, "B": None}, "l1": {"A": 0.5, "B": 0.25}}
 
 def report(value):
     rows = [Row("Dice", "label 1", value, "", 9), Row("HD95", "label 1", None if value is None else 3.0, "mm", 9)]
-    return CaseReport("label", "given", (), tuple(rows))
+    return Report("label", "given", (), tuple(rows))
 
 
 @pytest.fixture
@@ -105,7 +104,7 @@ def test_lesions_have_columns_where_they_were_measured():
     rows = (Row("MAE", "mask", 0.5, "SUV", 9), Row("SUVmax error", "lesions", -2.5, "SUV", 3))
     table = {
         "reference": "given",
-        "models": {"this model": summarize({"A": CaseReport("SUV", "", (), rows)}).to_json()},
+        "models": {"this model": summarize({"A": Report("SUV", "", (), rows)}).to_json()},
     }
     measured = {"protocol": "", "command": "", "subjects": ["A"], "weights_sha256": "", "tables": [table]}
     card = replace(there.card, measured=measured, training={**there.card.training, "study": uptake})
