@@ -2,9 +2,10 @@
 . "$(dirname "$0")/steps.sh" "$@"
 
 pack "$runs/cohort.zip"
-learn l1 l1 1500 "patch = 64"
-learn gan pix2pix-plain 1500 "patch = 64"
+learn alone l1 1500 "patch = 64"
+learn judged pix2pix-plain 1500 "patch = 64"
 learn blended ct2pet-fcn-cgan 1500 "width = 24, levels = 4, patch = 64, batch = 4"
-"$medgan" measure "$runs/gan/bundle" --cohort "$study.csv" --lesions gtv \
-    --compare "same generator, L1 alone" "$runs/l1/bundle" --compare "FCN and cGAN blended" "$runs/blended/bundle"
-ship gan
+"$medgan" measure "$runs/alone/bundle" --cohort "$study.csv" --lesions gtv \
+    --compare "same generator against an adversary" "$runs/judged/bundle" \
+    --compare "FCN and cGAN blended" "$runs/blended/bundle"
+ship alone
