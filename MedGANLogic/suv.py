@@ -49,7 +49,7 @@ _GE_SCAN_START = (0x0009, "GEMS_PETD_01", 0x0D)
 _PHILIPS = (0x7053, "Philips PET Private Group")
 _PHILIPS_SUV, _PHILIPS_ACTIVITY = 0x00, 0x09
 
-_OVERRIDE = "if the values are SUV already, say --input-unit SUV"
+_OVERRIDE = "if the values are SUV already, say --input-unit SUV, or save them as NIfTI"
 
 
 class SuvError(MedGANError):

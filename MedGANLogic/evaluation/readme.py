@@ -30,10 +30,15 @@ class Table:
         """Each predictor's numbers over all cases."""
         return {name: summarize(reports) for name, reports in self.reports.items()}
 
+    def listed(self, protocol: Protocol) -> list[Number]:
+        """Return what is listed of every case, but for what this reference has no number of."""
+        reports = [report for of in self.reports.values() for report in of.values()]
+        return [number for number in protocol.listed if any(report.value(*number) is not None for report in reports)]
+
     def in_short(self, protocol: Protocol) -> str:
         """Return what this model's numbers are, in a line."""
         summary = self.summaries[THIS]
-        cells = [f"{metric} {summary.cell(metric, region)} ({region})" for metric, region in protocol.listed]
+        cells = [f"{metric} {summary.cell(metric, region)} ({region})" for metric, region in self.listed(protocol)]
         return f"{self.short}: {', '.join(cells)}"
 
 
@@ -58,7 +63,7 @@ def readme(
     ]
     for table in tables:
         lines += [f"### {table.reference}", "", model_table(table.summaries, protocol.shown), ""]
-        for number in protocol.listed:
+        for number in table.listed(protocol):
             lines += [*_by_case(table, number), ""]
     if remarks:
         lines += ["### Nothing added?", "", "What was taken away, beside the noise that was added:", ""]

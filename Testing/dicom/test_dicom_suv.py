@@ -22,6 +22,9 @@ WEIGHT_KG = 81.5
 LEFT = 2 ** (-3600 / HALF_LIFE_S)
 FACTOR = WEIGHT_KG * 1000 / (DOSE_BQ * LEFT)
 
+# Times that no VR allows are written on purpose.
+pytestmark = pytest.mark.filterwarnings("ignore:Invalid value for VR TM")
+
 Edit = Callable[..., None]
 
 

@@ -271,6 +271,17 @@ def test_a_models_lesions_are_measured_beside_mean_and_median_and_listed_by_case
     assert "5 to 20 mm from the edge" in text
 
 
+def test_lesions_have_no_number_where_the_reference_was_moved(without, toy_study, table_with):
+    study = toy_study(2, 0, example=TO_PET)
+    bundle = without("l1", study, ["S0"])
+    path = table_with(study, "gtv", _bright)
+    text = measure(bundle, Folds([bundle]), {}, path, bundle, "by hand", silent, Drawn("gtv"))
+    given, moved = text.split("### Reference moved")
+    assert "SUVmax error (lesions) of every case" in given
+    assert "MAE (mask) of every case" in moved
+    assert "(lesions) of every case" not in moved
+
+
 def test_lesions_are_not_asked_for_where_no_uptake_is_made_nor_left_out_of_a_test_case(without, toy_study, table_with):
     study = toy_study(2, 0, example=TO_PET)
     bundle = without("l1", study, ["S0"])
