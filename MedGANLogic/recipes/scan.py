@@ -54,7 +54,7 @@ def recipe(study: Study) -> Recipe:
         departures=(
             "residual blocks and their kernels [paper: third-party code]; several channels copied as one [assumed]",
             "the critic's first maps are as many as the segmenter's, or just more, beside its more channels [assumed]",
-            "the critic sees the image beside the mask, which does not show it where a voxel does not count [assumed]",
+            "where a voxel does not count, the critic sees the truth; in each step its turn comes first [assumed]",
             "patches around the body, not the whole X-ray resized; mirrored, contrast of MR jittered [assumed]",
             *study.departures(PUBLISHED),
         ),

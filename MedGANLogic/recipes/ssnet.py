@@ -26,7 +26,7 @@ class SSNetSettings(WeighedSettings):
 
 EXAMPLE = SEGMENTATION
 
-MARKS = "[paper], but rate, batch and steps [assumed]; 'views' is 1 or 3 [paper]: with thick slices, 1"
+MARKS = "[paper], but rate, batch and steps [assumed]; 'views' is 1 or 3 [paper?]: with thick slices, 1"
 PUBLISHED = SSNetSettings(width=64, patch=512, batch=4, steps=40_000, rate=1e-4, pixel=1.0, adversarial=0.01, views=3)
 
 
