@@ -58,7 +58,7 @@ def recipe(study: Study) -> Recipe:
             "layers, dropout, rates falling by .96 an epoch and weights [third-party code]; 50 epochs [assumed]",
             "labels of a patch's centre (third-party code: of every second voxel of all of it) [assumed]",
             "intensities by each volume's own window, not equalised over the cohort; windows of any size that overlap, "
-            "not tiles side by side; small components stay [assumed]",
+            "not tiles side by side; small components go where a study's finish takes them away [assumed]",
             "the discriminator's turn first; patches around the body, mirrored, contrast of MR jittered [assumed]",
             *study.departures(PUBLISHED),
         ),
