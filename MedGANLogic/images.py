@@ -337,7 +337,7 @@ def read_as_said(path: str | os.PathLike[str], unit: str) -> Image:
         loaded = _read_series(path) if path.is_dir() else _read_file(path)
     except RuntimeError as error:
         raise ImageError(f"{path} could not be read: {_itk_reason(error)}") from error
-    if is_photograph(path):
+    if path.is_file() and is_photograph(path):
         return _photograph(path, loaded, unit)
     if loaded.GetDimension() == 4 and loaded.GetSize()[3] == 1:
         loaded = loaded[:, :, :, 0]

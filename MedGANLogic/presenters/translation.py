@@ -229,6 +229,7 @@ def account(provenance: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("Unit", known("unit")),
         *(("Warning", [finding.get("text", "")]) for finding in provenance.get("findings", ())),
         *(("Pass", [str(said)]) for said in provenance.get("passes", ())),
+        *(("Finished", [_changed(step)]) for step in provenance.get("finish", ())),
         ("Strength", known("strength", "{:g}")),
         ("Seed", known("seed")),
         ("Chosen", [", ".join(f"{name} {value}" for name, value in provenance.get("choices", {}).items())]),
@@ -236,6 +237,13 @@ def account(provenance: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("Software", [", ".join(known("medgan", "MedGAN {}") + known("torch", "torch {}"))]),
     ]
     return [(title, text) for title, texts in rows for text in texts if text]
+
+
+def _changed(step: Mapping[str, Any]) -> str:
+    """Say what a finishing step changed: ``LargestComponent: removed 12 of fat, 0 of bone (voxels)``."""
+    found = {key: value for key, value in step.items() if isinstance(value, Mapping)}
+    said = "; ".join(f"{key} {', '.join(f'{n} of {name}' for name, n in of.items())}" for key, of in found.items())
+    return f"{step.get('kind', '')}: {said} (voxels)"
 
 
 def _is(value: Any, hint: Any) -> bool:

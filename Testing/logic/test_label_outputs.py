@@ -18,6 +18,7 @@ from MedGANLogic.domain import Label, Labels
 from MedGANLogic.finishing import Finish, HolesFilled, LargestComponent, finish
 from MedGANLogic.images import Image, read
 from MedGANLogic.inference.translate import translate, translate_file
+from MedGANLogic.presenters.translation import account
 from MedGANLogic.study import Study, StudyError
 
 TWO = Labels((Label(1, "rim", (200, 0, 0)), Label(5, "core", (0, 200, 0))))
@@ -183,6 +184,9 @@ def test_a_finished_map_is_what_every_way_of_asking_gives(
     assert all(sum(next(iter(step[key].values() for key in ("removed", "filled") if key in step))) > 0 for step in said)
     np.testing.assert_array_equal(done.image.voxels[0], expected)
     assert done.provenance["finish"] == said and raw.provenance["finish"] == []
+    told = [text for title, text in account(done.provenance) if title == "Finished"]
+    assert told[0] == "LargestComponent: removed {fat} of fat, {bone} of bone (voxels)".format(**said[0]["removed"])
+    assert told[1].startswith("HolesFilled: filled") and "Finished" not in dict(account(raw.provenance))
     assert "finish" in json.loads((folders["finished"] / "configs" / "medgan.json").read_text())
     monai_bundle = pytest.importorskip("monai.bundle")
     ours = translate_file(str(folders["finished"]), str(mr_file), str(tmp_path / "ours.nii.gz"), device="cpu")
