@@ -25,7 +25,8 @@ def recipe(study: Study) -> Recipe:
     """Return DI2IN-AN (Yang et al. 2017, §2: cross entropy of every branch + λ·NS of the last, D on masks alone)."""
     settings = study.limited_to(3).adapted(PUBLISHED)
     classes, width, levels = len(study.labels.labels) + 1, settings.width, settings.levels
-    adam, judging = partial(Adam, lr=settings.rate), float(settings.adversarial > 0)
+    # At the segmenter's rate the judge is sure of itself within 20 steps.
+    of_judge, judging = partial(Adam, lr=settings.rate / 10), float(settings.adversarial > 0)
     judged = (Term(judging, called_real, "score_real"), Term(judging, called_fake, "score_fake"))
     segmented = (
         Term(settings.pixel, branch_cross_entropy, "branches", "real_b", "weight"),
@@ -37,8 +38,8 @@ def recipe(study: Study) -> Recipe:
             "discriminator": ImageDiscriminator(3, classes, width, settings.patch),
         },
         (
-            Player("discriminator", ("discriminator",), adam, judged),
-            Player("segmenter", ("generator",), adam, segmented),
+            Player("discriminator", ("discriminator",), of_judge, judged),
+            Player("segmenter", ("generator",), partial(Adam, lr=settings.rate), segmented),
         ),
     )
     feed = Feed(settings.batch, Pair(study.patch_shape(settings.patch), Augmentation(quarter_turns=False)))
@@ -51,6 +52,7 @@ def recipe(study: Study) -> Recipe:
         departures=(
             "a U-Net's layers, batch norm, nearest-neighbour doubling; a branch a level, of equal weight [assumed]",
             "softmax over background and labels; the judge sees all of them, and SRGAN's layers are its own [assumed]",
+            "the judge learns at a tenth of the rate [assumed]",
             "patches around the body, mirrored; where a voxel does not count, the judge sees the truth [assumed]",
             *study.departures(PUBLISHED),
         ),

@@ -48,7 +48,7 @@ def branches_by_hand(network, image):
 
 def trained_by_hand(networks, batches):
     segmenter, judge = networks["generator"], networks["discriminator"]
-    adam_s, adam_d = Adam(segmenter.parameters(), lr=1e-3), Adam(judge.parameters(), lr=1e-3)
+    adam_s, adam_d = Adam(segmenter.parameters(), lr=1e-3), Adam(judge.parameters(), lr=1e-4)
     for batch in batches:
         target, weight = batch["target"], batch["weight"]
         branches = branches_by_hand(segmenter, batch["input"])
