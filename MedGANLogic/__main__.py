@@ -478,7 +478,8 @@ def _curves(options: argparse.Namespace) -> int:
 def _measure(options: argparse.Namespace) -> int:
     from MedGANLogic.bundle import Bundle, open_bundle
     from MedGANLogic.evaluation.protocols import Drawn
-    from MedGANLogic.measure import Folds, measure
+    from MedGANLogic.measure import Folds, measure, said_anew
+    from MedGANLogic.study import Study
 
     reporter = Reporter("measuring", options)
 
@@ -488,6 +489,8 @@ def _measure(options: argparse.Namespace) -> int:
     compared = _each_once((name, paths) for name, *paths in options.compare)
     others = {name: Folds([opened(path) for path in paths]) for name, paths in compared.items()}
     bundle = opened(options.bundle)
+    if options.about:
+        bundle = said_anew(bundle, Study.from_file(Path(options.about)).about)
     folds = Folds([opened(path) for path in options.folds] or [bundle], options.strengths)
     aligner = opened(options.align) if options.align else None
     drawn = Drawn(options.lesions, tuple(options.observers))
@@ -868,6 +871,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="SHARE",
         help="further strengths at which the model is measured, where it has one",
     )
+    one.add_argument("--about", metavar="STUDY.toml", help="what the card says in words is what this study says now")
     one.add_argument("--align", metavar="BUNDLE", help="second table: the reference registered to this model's answer")
     one.add_argument(
         "--lesions", metavar="COLUMN", help="of the table: label maps of lesions, whose SUV or volume is measured"

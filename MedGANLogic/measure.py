@@ -107,6 +107,14 @@ class _Found:
     pictures: dict[str, tuple[Image, Image, Image]] = field(default_factory=dict)
 
 
+def said_anew(bundle: Bundle, about: Mapping[str, Any]) -> Bundle:
+    """Return a bundle with other words about it, such as what its adversary buys, known since it was measured."""
+    training = bundle.card.training
+    study = {**training["study"], "about": dict(about)}
+    card = replace(bundle.card, training={**training, "study": study})
+    return replace(bundle, model=replace(bundle.model, card=card))
+
+
 def measure(
     bundle: Bundle,
     folds: Folds,

@@ -81,6 +81,20 @@ def test_a_measured_bundle_says_how_far_off_it_was_on_whom(trained, toy_table, c
     assert (trained / "docs" / "worst.png").stat().st_size > 1000
 
 
+def test_what_was_learnt_by_measuring_may_be_said_afterwards(trained, toy_table, study_file, capsys):
+    study_file.write_text(f'{STUDY}adversary = "none is in this model"\n')
+    assert main(["measure", str(trained), "--cohort", str(toy_table), "--about", str(study_file)]) == 0
+    assert "The adversary: none is in this model" in capsys.readouterr().out
+    said = verify(trained).card.training["study"]
+    assert said["about"] == {
+        "name": "toy",
+        "anatomy": ["thigh"],
+        "attribution": "Nobody et al. 2026",
+        "adversary": "none is in this model",
+    }
+    assert said["changes"]["width"] == 4
+
+
 def test_a_model_is_measured_on_whom_it_never_saw_whatever_the_table_says(trained, toy_table, capsys):
     swapped = toy_table.read_text().replace("S1,train", "S1,test").replace("S3,test", "S3,train")
     toy_table.write_text(swapped)
