@@ -13,7 +13,7 @@ endif
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test check model features results games clean
+.PHONY: demo test check model features results functions games clean
 
 demo: $(VENV)/demo.installed
 	@$(BIN)/medgan demo --out $(OUT)
@@ -43,6 +43,8 @@ $(VENV)/test.installed: $(VENV)/torch.installed pyproject.toml
 
 # A shipped model, from the images to the card: hours. make model STUDY=denoise-ct
 STUDY ?= mr-to-ct-limb
+# Where real images are.
+DATA ?= ../shared/data
 model: $(VENV)/demo.installed
 	@$(PIP) --editable '.[plots,baselines]'
 	@Resources/Studies/$(STUDY).sh $(BIN)
@@ -55,8 +57,11 @@ features: $(VENV)/demo.installed
 results: $(VENV)/demo.installed
 	@$(BIN)/python Resources/Studies/results.py docs/results.md
 
+# A picture of what each shipped model does, of people whom it never saw.
+functions: $(VENV)/demo.installed
+	@$(BIN)/python Resources/Studies/functions.py $(DATA) docs/functions.png
+
 # A run of every kind of game on real images, and the page docs/games.md (about an hour on two cores).
-DATA ?= ../shared/data
 games: $(VENV)/demo.installed
 	@$(BIN)/python Resources/Studies/games.py $(DATA)
 

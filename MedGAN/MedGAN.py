@@ -45,11 +45,14 @@ from MedGANLogic.presenters.translation import Chosen, Devices, Given, Work, acc
 #: How often a running child is looked at.
 _POLL_MILLISECONDS = 50
 #: What another model is not asked for because the last one was.
-_UNCHOSEN = {"in_spite_of_errors": False, "strength": None, "choices": {}}
+_UNCHOSEN = {"in_spite_of_errors": False, "strength": None, "choices": {}, "probabilities": False}
+#: What the panel hands on as it was chosen.
+_ASKED = ("device", "strength", "seed", "count", "probabilities", "in_spite_of_errors")
 #: What a field shows that was left alone, and the row of the first one.
 _ANY, _FIRST_CHOICE = _("any"), 4
 #: What may be given for an image, and for labels.
 _NODES = {
+    # Photographs, which are vectors, count as such.
     False: ["vtkMRMLScalarVolumeNode"],
     True: ["vtkMRMLSegmentationNode", "vtkMRMLLabelMapVolumeNode"],
 }
@@ -187,6 +190,7 @@ class MedGANWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.forceCheckBox.connect("clicked(bool)", lambda on: self._choose(in_spite_of_errors=bool(on)))
         self.ui.openFileButton.connect("clicked()", lambda: slicer.app.ioManager().openAddDataDialog())
         self.ui.openDicomButton.connect("clicked()", lambda: slicer.util.selectModule("DICOM"))
+        self.ui.probabilitiesCheckBox.connect("clicked(bool)", lambda on: self._choose(probabilities=bool(on)))
         self.ui.outputSelector.connect("currentNodeChanged(vtkMRMLNode*)", self._onOutput)
         self.ui.maskSelector.connect("currentNodeChanged(vtkMRMLNode*)", self._onMask)
         self.ui.segmentSelector.connect("activated(int)", self._onSegment)
@@ -250,7 +254,7 @@ class MedGANWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         model = self._model()
         nodes = {role: node for role in model.card.inputs if (node := self._state.inputNode(role)) is not None}
         chosen = self._state.chosen.to_json()
-        asked = {name: chosen[name] for name in ("device", "strength", "seed", "count", "in_spite_of_errors")}
+        asked = {name: chosen[name] for name in _ASKED}
         # Those that are shown: a scene may hold choices that the model no longer offers.
         asked["choices"] = {choice.name: choice.value for choice in self._view().choices if choice.value}
         mask, replaced = self._makeMask(), self._state.replacedNode
@@ -264,7 +268,8 @@ class MedGANWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         return self._readiness.is_ready
 
     def _onTranslated(self, translation):
-        self._state.resultNodes = translation.outputNodes
+        # Probabilities stand in the scene for whoever wants them; they are neither shown over the image nor exported.
+        self._state.resultNodes = [node for node in translation.outputNodes if "label" not in provenance_of(node)]
         self._state.sourceNode = next(iter(translation.inputNodes.values()), None)
         if self._state.sourceNode is None:
             slicer.util.setSliceViewerLayers(background=translation.outputNode, fit=True)
@@ -560,6 +565,8 @@ class MedGANWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         ):
             getattr(self.ui, label).visible = isShown
             getattr(self.ui, field).visible = isShown
+        self.ui.probabilitiesCheckBox.visible = seen.probabilities is not None
+        self.ui.probabilitiesCheckBox.checked = bool(seen.probabilities)
         _quietly(self.ui.maskSelector, "setCurrentNode", mask)
         _quietly(self.ui.outputSelector, "setCurrentNode", state.replacedNode)
         _fillPairs(self.ui.segmentSelector, segments, state.segmentID)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from MedGANLib.Task import Task
 from MedGANLogic.catalogue import Model
-from MedGANLogic.domain import Domain, Labels
+from MedGANLogic.domain import Domain, FixedWindow, Labels
 from MedGANLogic.images import Image, read, write
 from MedGANLogic.jobs import Job
 from MedGANLogic.mrml import (
@@ -22,13 +22,16 @@ from MedGANLogic.mrml import (
 from MedGANLogic.presenters.translation import Chosen, Work, arguments
 
 _BRINGING_IN = "Bringing the result into the scene"
+#: What the share of a label is, from 0 to 1.
+_PROBABILITY = Domain("OT", "none", FixedWindow(0.0, 1.0, body_above=0.0), 0.0)
 
 
 class NodeTranslation(Task):
     """One translation: voxels out, a child process, voxels in.
 
-    When it is DONE the ``outputNodes`` stand in the scene, one for each target of each volume; else the scene is as it
-    was before. ``outputNode`` is the first of them, ``provenance`` the account of how it came to be.
+    When it is DONE the ``outputNodes`` stand in the scene, one for each target of each volume and, where they are asked
+    for, one for each label's probability; else the scene is as it was before. ``outputNode`` is the first of them,
+    ``provenance`` the account of how it came to be.
     """
 
     def __init__(
@@ -104,9 +107,11 @@ class NodeTranslation(Task):
 
     def _stepsOf(self, account: Mapping[str, object]):
         """Return the steps that make a node of a file of the child's."""
-        target = self.model.card.targets[account["target"]]
+        target, name = self.model.card.targets[account["target"]], self.outputNames[account["target"]]
+        if "label" in account:
+            target, name = _PROBABILITY, f"{name} probability {account['label']}"
         image = read(account["output"], target.unit)
-        name = self.scene.GenerateUniqueName(self.outputNames[account["target"]])
+        name = self.scene.GenerateUniqueName(name)
         beside = next(iter(self.inputNodes.values()), None)
         said = {key: value for key, value in account.items() if key != "further"}
         if isinstance(target.window, Labels):

@@ -20,7 +20,7 @@ class Chosen:
     """What the user chose, but for the images; an empty text or None is left to us.
 
     ``count`` and ``choices`` (by name) are for models without input: how many are drawn, and what of them is not left
-    to the seed.
+    to the seed. ``probabilities`` asks for those of labels, a volume each, beside the labels.
     """
 
     task: str = ""
@@ -30,6 +30,7 @@ class Chosen:
     seed: int = 0
     count: int = 1
     choices: dict[str, str] = field(default_factory=dict)
+    probabilities: bool = False
     in_spite_of_errors: bool = False
 
     def to_json(self) -> dict[str, Any]:
@@ -105,7 +106,10 @@ class Output:
 
 @dataclass(frozen=True)
 class View:
-    """All that a front end shows. ``strength``, ``seed`` and ``count`` are None where the model has no such thing."""
+    """All that a front end shows.
+
+    ``strength``, ``seed``, ``count`` and ``probabilities`` are None where the model has no such thing.
+    """
 
     tasks: tuple[Option, ...]
     task: str
@@ -118,6 +122,7 @@ class View:
     strength: float | None
     seed: int | None
     count: int | None
+    probabilities: bool | None
     choices: tuple[Choice, ...]
     devices: tuple[Option, ...]
     device: str
@@ -167,6 +172,7 @@ def view(
         strength=None if card.strength is None else _first_of(chosen.strength, card.strength),
         seed=None if card.inputs else chosen.seed,
         count=None if card.inputs else chosen.count,
+        probabilities=chosen.probabilities if _makes_labels(card) else None,
         choices=choices_of(card, chosen.choices),
         devices=(
             Option("auto", _automatic(devices)),
@@ -204,8 +210,9 @@ def arguments(
     further = [part for role, file in others for part in ("--input", role, str(file))]
     masked = ("--mask", str(mask)) if mask else ()
     strength = () if chosen.strength is None else ("--strength", f"{chosen.strength:g}")
+    likely = ("--probabilities",) if chosen.probabilities else ()
     forced = ("--force",) if chosen.in_spite_of_errors else ()
-    return ("translate", *ours, *further, *masked, *strength, *forced, str(first[1]), str(output))
+    return ("translate", *ours, *further, *masked, *strength, *likely, *forced, str(first[1]), str(output))
 
 
 def progressed(work: Work, event: Mapping[str, Any]) -> Work:
@@ -254,6 +261,11 @@ def _is(value: Any, hint: Any) -> bool:
     return type(value) in kinds or (type(value) is int and float in kinds)
 
 
+def _makes_labels(card: Card) -> bool:
+    """Say whether there are probabilities of labels; what is made of nothing but chance has none."""
+    return bool(card.inputs) and any(isinstance(domain.window, Labels) for domain in card.targets.values())
+
+
 def _hint(card: Card) -> str:
     return str(card.measured.get("summary", "not measured"))
 
@@ -270,6 +282,7 @@ _WITHOUT_MODEL = View(
     strength=None,
     seed=None,
     count=None,
+    probabilities=None,
     choices=(),
     devices=(),
     device="",

@@ -204,6 +204,7 @@ def test_arguments_do_what_was_chosen(task, tmp_path, mr, ct):
         seed=4,
         count=2,
         choices={"class": "head", "code0": "-0.5"} if task == "draw" else {},
+        probabilities=task == "segment",
         in_spite_of_errors=task not in SAMPLERS,
     )
     output = tmp_path / "out.nrrd"
@@ -213,9 +214,20 @@ def test_arguments_do_what_was_chosen(task, tmp_path, mr, ct):
     assert provenance.get("strength") == (None if task in SAMPLERS else 0.25 if task == "denoise" else 1.0)
     assert provenance.get("seed") == (4 if task in SAMPLERS else None)
     assert provenance.get("choices", {}) == chosen.choices
-    written = {"two-targets": ["out-tissues.nrrd"], "sample": ["out-1.nrrd"]}.get(task, [])
+    likely = ["out-probability-bone.nrrd", "out-probability-fat.nrrd"]
+    written = {"two-targets": ["out-tissues.nrrd"], "sample": ["out-1.nrrd"], "segment": likely}.get(task, [])
     assert sorted(path.name for path in tmp_path.glob("out*.nrrd")) == [*written, "out.nrrd"]
-    assert [of["output"] for of in provenance.get("further", [])] == [str(tmp_path / name) for name in written]
+    assert sorted(of["output"] for of in provenance.get("further", [])) == [str(tmp_path / name) for name in written]
+
+
+def test_probabilities_are_offered_where_labels_are_made_of_an_image():
+    offered = {task: view(ALL, choosing(task), {}).probabilities for task in MODELS}
+    assert offered == {task: False if task in ("segment", "two-targets") else None for task in MODELS}
+    chosen = replace(choosing("segment"), probabilities=True)
+    assert view(ALL, chosen, {}).probabilities is True
+    inputs = {"mr": Path("a.npy")}
+    assert "--probabilities" in arguments(MODELS["segment"], chosen, inputs, None, Path("b.npy"))
+    assert "--probabilities" not in arguments(MODELS["segment"], choosing("segment"), inputs, None, Path("b.npy"))
 
 
 def test_labels_may_be_left_out_and_the_panel_says_what_that_means():

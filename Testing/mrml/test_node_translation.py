@@ -9,6 +9,7 @@ import pytest
 
 slicer = pytest.importorskip("slicer", reason="real nodes need the slicer-core wheel")
 
+import vtk  # noqa: E402
 from toys import CARDS, save_toy  # noqa: E402
 
 from MedGANLogic.bundle import open_bundle  # noqa: E402
@@ -127,11 +128,61 @@ def test_every_target_becomes_a_node_where_the_input_lies(begin, scene, models, 
     assert np.array_equal(found.voxels, expected.further["tissues"].image.voxels)
 
 
-def test_magnified_result_fills_the_box_of_its_input(begin, mr):
-    node = finished(begin("magnify"))
+def test_magnified_result_fills_the_box_of_its_input_under_its_transform(begin, mr, moved):
+    translation = begin("magnify")
+    (given,) = translation.inputNodes.values()
+    given.SetAndObserveTransformNodeID(moved.GetID())
+    corners = np.array([[-0.5, -0.5, -0.5, 1], [23.5, 19.5, 7.5, 1]]).T
+    expected = grid_of(given).affine @ corners
+    node = finished(translation)
+    assert node.GetTransformNodeID() == moved.GetID()
     grid = grid_of(node)
     assert grid.shape == (48, 40, 8)
-    assert np.abs(grid.affine @ [-0.5, -0.5, -0.5, 1] - mr.affine @ [-0.5, -0.5, -0.5, 1]).max() < 0.01
+    finer = corners * [[2], [2], [1], [1]] + [[0.5], [0.5], [0], [0]]
+    assert np.abs(grid.affine @ finer - expected).max() < 0.01
+
+
+def test_uptake_says_its_unit_and_is_shown_as_uptake_is(begin):
+    node = finished(begin("two-inputs"))
+    assert node.GetVoxelValueQuantity().GetCodeValue() == "126400"
+    assert node.GetVoxelValueUnits().GetCodeValue() == "{SUVbw}g/ml"
+    assert provenance_of(node)["unit"] == "SUV" and ("Unit", "SUV") in account(provenance_of(node))
+    display = node.GetDisplayNode()
+    assert (display.GetWindowLevelMin(), display.GetWindowLevelMax()) == (0.0, 10.0)
+    assert display.GetColorNodeID() == "vtkMRMLPETProceduralColorNodePET-Heat"
+
+
+def test_segments_have_the_cards_names_colours_and_codes_where_the_input_lies(begin, models, moved):
+    translation = begin("segment")
+    (given,) = translation.inputNodes.values()
+    given.SetAndObserveTransformNodeID(moved.GetID())
+    node = finished(translation)
+    assert node.GetTransformNodeID() == moved.GetID()
+    segmentation, labels = node.GetSegmentation(), models["segment"].card.targets["tissues"].window.labels
+    segments = [segmentation.GetNthSegment(number) for number in range(segmentation.GetNumberOfSegments())]
+    assert [segment.GetName() for segment in segments] == [label.name for label in labels] == ["fat", "bone"]
+    for segment, label in zip(segments, labels, strict=True):
+        assert np.allclose(segment.GetColor(), np.array(label.colour) / 255)
+        terminology = vtk.reference("")
+        assert segment.GetTag(segment.GetTerminologyEntryTagName(), terminology)
+        assert f"SCT^{label.snomed}^" in str(terminology)
+
+
+def test_probabilities_stand_beside_the_labels_when_asked_for(begin, models, mr, moved):
+    translation = begin("segment", replace(CHOSEN, probabilities=True))
+    (given,) = translation.inputNodes.values()
+    given.SetAndObserveTransformNodeID(moved.GetID())
+    translation.finish()
+    labels, *shares = translation.outputNodes
+    assert labels.IsA("vtkMRMLSegmentationNode")
+    assert [node.GetName() for node in shares] == ["result probability fat", "result probability bone"]
+    expected = translate(open_bundle(models["segment"]), image_from_node(given, "none"), "cpu", force=True)
+    for node, likely in zip(shares, expected.probabilities().values(), strict=True):
+        assert np.allclose(image_from_node(node, "none").voxels, likely.image.voxels, atol=1e-6)
+        assert node.GetTransformNodeID() == moved.GetID()
+        display = node.GetDisplayNode()
+        assert (display.GetWindowLevelMin(), display.GetWindowLevelMax()) == (0.0, 1.0)
+        assert "SYNTHETIC" in node.GetDescription()
 
 
 @pytest.mark.parametrize(("task", "shapes"), [("draw", [(16, 16, 3)]), ("sample", [(16, 12, 6)] * 3)])

@@ -26,11 +26,12 @@ def desktop(tmp_path):
 @pytest.fixture(scope="session")
 def toy_models(tmp_path_factory):
     """A folder with a toy of every task."""
-    from toys import CARDS, save_toy
+    from toys import CARDS, SEGMENTATION, photographed, save_card, save_toy
 
     folder = tmp_path_factory.mktemp("toy models")
     for task in CARDS:
         save_toy(task, folder)
+    save_card(photographed("vessels", SEGMENTATION), folder)
     return folder
 
 

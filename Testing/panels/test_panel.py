@@ -19,7 +19,14 @@ from MedGANLogic.domain import CT, MR, Label, Labels
 from MedGANLogic.errors import MedGANError
 from MedGANLogic.images import Image, read
 from MedGANLogic.jobs import family
-from MedGANLogic.mrml import image_from_node, node_from_image, provenance_of, segmentation_from_image
+from MedGANLogic.mrml import (
+    grid_of,
+    image_from_node,
+    image_from_segmentation,
+    node_from_image,
+    provenance_of,
+    segmentation_from_image,
+)
 from MedGANLogic.preflight import Machine
 
 
@@ -104,6 +111,46 @@ def test_every_task_runs_from_the_panel_by_what_its_card_says(task, panel, volum
     assert any(node.IsA("vtkMRMLSegmentationNode") for node in nodes) == ("tissues" in CARDS[task]().targets)
     assert panel.ui.applyButton.text == "Apply" and panel.ui.resultButton.visible
     assert "Research use only" in panel.ui.accountLabel.text
+    first = next(iter(CARDS[task]().targets.values()))
+    assert f"<b>Unit</b></td><td>{first.unit}</td>" in panel.ui.accountLabel.text
+    said = panel.ui.factsLabel.text
+    assert first.unit in ("none", "label") or f"({first.unit}" in said or f", {first.unit})" in said
+
+
+def test_probabilities_are_volumes_that_are_not_shown_over_the_image(panel, volume, desktop):
+    set_up(panel, volume, "translate")
+    open_options(panel)
+    assert not panel.ui.probabilitiesCheckBox.visible
+    set_up(panel, volume, "segment")
+    assert panel.ui.probabilitiesCheckBox.visible and not panel.ui.probabilitiesCheckBox.checked
+    click(panel.ui.probabilitiesCheckBox)
+    apply(panel)
+    done(panel)
+    shares = [name for name in names(desktop) if "probability" in name]
+    assert shares == ["MR synthetic SEG probability bone", "MR synthetic SEG probability fat"]
+    assert all(desktop.util.getNode(name).IsA("vtkMRMLScalarVolumeNode") for name in shares)
+    assert [node.GetClassName() for node in panel._state.resultNodes] == ["vtkMRMLSegmentationNode"]
+    choose(panel.ui.taskSelector, "MR to CT")
+    assert not panel._state.chosen.probabilities
+
+
+def test_photograph_is_segmented_from_panel_and_console(panel, desktop):
+    node = desktop.mrmlScene.AddNewNodeByClass("vtkMRMLVectorVolumeNode", "eye")
+    pixels = np.random.default_rng(0).integers(0, 256, (1, 16, 24, 3)).astype(np.uint8)
+    desktop.util.updateVolumeFromArray(node, pixels)
+    choose_model(panel, "vessels", "A toy for vessels")
+    give(panel, "eye", "eye")
+    if panel.ui.forceCheckBox.visible:
+        click(panel.ui.forceCheckBox)
+    apply(panel)
+    done(panel)
+    (result,) = panel._state.resultNodes
+    assert result.IsA("vtkMRMLSegmentationNode") and "synthetic" in result.GetName()
+    logic = desktop.util.getModuleLogic("MedGAN")
+    again, *shares = logic.translate(node, "toy-vessels", device="cpu", in_spite_of_errors=True, probabilities=True)
+    grid = grid_of(node)
+    assert np.array_equal(*(image_from_segmentation(one, grid)[0].voxels for one in (result, again)))
+    assert [image_from_node(share, "none").grid.shape for share in shares] == [(24, 16, 1)] * 2
 
 
 def test_labels_are_a_segmentation_that_may_be_left_out(panel, volume, desktop):
