@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from MedGANLogic.catalogue import Card, Model
-from MedGANLogic.domain import Domain
+from MedGANLogic.domain import Domain, Labels
 
 #: Tasks whose name does not say itself; any other is shown as it is spelled.
 _TASKS: Mapping[str, str] = {
@@ -18,6 +18,10 @@ _TASKS: Mapping[str, str] = {
 }
 
 
+#: What DICOM's codes of modalities are called.
+_SAID: Mapping[str, str] = {"PT": "PET"}
+
+
 def task_title(task: str) -> str:
     """Return a task's name in words."""
     return _TASKS.get(task, task.replace("-", " ").capitalize())
@@ -25,7 +29,7 @@ def task_title(task: str) -> str:
 
 def input_title(role: str, domain: Domain) -> str:
     """Return what a role is in words: ``CT (HU)``, ``MR``, ``T2 (MR)``."""
-    more = [domain.modality] if role.upper() != domain.modality else []
+    more = [domain.modality] if role.upper() not in (domain.modality, _SAID.get(domain.modality)) else []
     more += [domain.unit] if domain.unit not in ("none", "label") else []
     return role.upper() + (f" ({', '.join(more)})" if more else "")
 
@@ -35,7 +39,10 @@ def facts(model: Model) -> list[tuple[str, str]]:
     card = model.card
     offered = {offer.name: offer.text for chance in card.chance.values() for offer in chance.offers}
     return [
-        ("Does", f"{task_title(card.task)}: {_domains(card.inputs) or 'no input'} → {_domains(card.targets)}"),
+        (
+            "Does",
+            f"{task_title(card.task)}: {_domains(card.inputs) or 'no input'} → {_domains(card.targets)}{_finer(card)}",
+        ),
         *([("Choices", "; ".join(f"{name}: {text}" for name, text in offered.items()))] if offered else []),
         ("Measured", str(card.measured.get("summary", "not measured"))),
         ("Valid for", _validity(card)),
@@ -46,7 +53,19 @@ def facts(model: Model) -> list[tuple[str, str]]:
 
 
 def _domains(of: Mapping[str, Domain]) -> str:
-    return ", ".join(input_title(role, domain) for role, domain in of.items())
+    return ", ".join(_labelled(role, domain) for role, domain in of.items())
+
+
+def _labelled(role: str, domain: Domain) -> str:
+    """Return a role in words; of labels, which they are."""
+    if not isinstance(domain.window, Labels):
+        return input_title(role, domain)
+    return f"{role.upper()} ({', '.join(label.name for label in domain.window.labels)})"
+
+
+def _finer(card: Card) -> str:
+    """Say how much finer the grid of the result is, where it is."""
+    return "" if card.finer == (1, 1, 1) else f", {' × '.join(map(str, card.finer))} times as fine"
 
 
 def _validity(card: Card) -> str:

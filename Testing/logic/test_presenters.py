@@ -265,6 +265,18 @@ def test_facts_name_error_validity_training_and_licence():
     assert dict(facts(MODELS["sample"]))["Measured"] == "not measured"
 
 
+@pytest.mark.parametrize(
+    ("task", "does"),
+    [
+        ("two-inputs", "MR to PET: MR, CT (HU) → PET (SUV)"),
+        ("segment", "Segmentation: MR → TISSUES (fat, bone)"),
+        ("magnify", "Magnify: MR → FINE (MR), 2 × 2 × 1 times as fine"),
+    ],
+)
+def test_facts_say_unit_labels_and_how_much_finer(task, does):
+    assert dict(facts(MODELS[task]))["Does"] == does
+
+
 def test_facts_say_what_may_be_chosen_where_anything_may():
     assert "Choices" not in dict(facts(MODELS["sample"]))
     assert dict(facts(MODELS["draw"]))["Choices"] == "class: head, thigh; age: 20 to 90; code0: -1 to 1"
