@@ -25,8 +25,10 @@ RESEARCH_USE = "Research use only. Not a medical device."
 
 #: SHA-256 of the manifests of the models that are shipped: a manifest shows damage, this list shows forgery.
 SHIPPED: Mapping[str, str] = {
+    "ct-to-pet-limb": "6e6709b3ffa33be7d21743b1e5b8815b08adfc9177b2afed483b3864c875cc93",
     "denoise-ct": "ec5262dac7fe5164ddacdd2e3242c81fb29fddcbf74dddde666026f5dc042845",
     "mr-to-ct-limb": "fe73ceb188bae8a47e842fd49f4dbe437cdf35a85abcf6f201f57688b89a75f0",
+    "mr-to-pet-limb": "365ddc6533435e6282e948c92fbeb6d93c706e582f38f6bbe0c4183ccf3cc89c",
 }
 
 #: Folders, separated as in PATH, in which further bundles are looked for.
