@@ -339,7 +339,8 @@ class Study:
         targets that a file holds: nothing would be learnt from them.
         """
         first, *others = self.written
-        if self.in_channels != 1 or first in further or not set(others) <= set(further):
+        has_labels = any(isinstance(domain.window, Labels) for domain in self.inputs.values())
+        if has_labels or self.in_channels != 1 or first in further or not set(others) <= set(further):
             raise StudyError(
                 f"this system reads one image without its neighbours and writes its unlikeness, {', '.join(further)}: "
                 f"found {', '.join(self.inputs) or 'no input'} and {', '.join(self.written)}"

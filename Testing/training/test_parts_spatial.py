@@ -210,7 +210,7 @@ def test_srresnet_has_the_number_of_parameters_of_its_layer_table():
 
 @pytest.mark.parametrize("network", [ResidualTranslator(2, 1, 1, 4, 2), SubpixelResNet(2, 1, 1, 4, 2, 1)])
 def test_a_residual_block_whose_body_is_silent_changes_nothing(network):
-    blocks = [module for module in network.modules() if type(module).__name__ == "_ResidualBlock"]
+    blocks = [module for module in network.modules() if type(module).__name__.endswith("ResidualBlock")]
     assert len(blocks) == 2
     for block in blocks:
         nn.init.zeros_(block.body[3].weight)
@@ -310,6 +310,8 @@ def test_the_critic_describes_the_voxels_themselves():
 
 
 def test_the_valid_network_answers_for_the_centre_of_what_it_sees(dimensions):
+    # Of a network this narrow chance may silence a whole border.
+    torch.manual_seed(0)
     network = ValidCNN(dimensions, 1, 1, 4).eval()
     image = torch.randn(1, 1, *[32] * dimensions, generator=torch.Generator().manual_seed(0))
     assert network(image).shape == (1, 1, *[16] * dimensions)
