@@ -25,10 +25,10 @@ RESEARCH_USE = "Research use only. Not a medical device."
 
 #: SHA-256 of the manifests of the models that are shipped: a manifest shows damage, this list shows forgery.
 SHIPPED: Mapping[str, str] = {
-    "ct-to-pet-limb": "6e6709b3ffa33be7d21743b1e5b8815b08adfc9177b2afed483b3864c875cc93",
+    "ct-to-pet-limb": "847b9db2785137e91f8d573d7e2372272f62045a8b46d92cba050c672d3af199",
     "denoise-ct": "ec5262dac7fe5164ddacdd2e3242c81fb29fddcbf74dddde666026f5dc042845",
     "mr-to-ct-limb": "fe73ceb188bae8a47e842fd49f4dbe437cdf35a85abcf6f201f57688b89a75f0",
-    "mr-to-pet-limb": "365ddc6533435e6282e948c92fbeb6d93c706e582f38f6bbe0c4183ccf3cc89c",
+    "mr-to-pet-limb": "a23c85798ce9074e810f5453855cef005175a78ea52cf6a4024befba30030624",
 }
 
 #: Folders, separated as in PATH, in which further bundles are looked for.
