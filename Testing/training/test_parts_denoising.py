@@ -4,6 +4,7 @@ from itertools import pairwise
 
 import pytest
 import torch
+from convolutions import CONVOLUTIONS, noise, on_meta, table
 from skimage.feature import local_binary_pattern
 from torch import nn
 from torch.nn.functional import conv2d, conv_transpose2d, relu
@@ -17,7 +18,6 @@ from MedGANLogic.parts.generators.norm_free_unet import NormFreeUNet, ResidualUN
 from MedGANLogic.parts.generators.red_cnn import ResidualEncoderDecoder
 from MedGANLogic.parts.grids import own_slice, without_margin
 
-CONVOLUTIONS = nn.Conv2d | nn.Conv3d | nn.ConvTranspose2d | nn.ConvTranspose3d
 #: Networks that add to what they read, with their last layer, and the voxels that they take off every side.
 CORRECTING = {
     ResidualUNet: (lambda network: network.output, 0),
@@ -34,24 +34,6 @@ NORM_FREE = {
     "cube": lambda: CubeDiscriminator(2, 1, 4, 16),
     "patches": lambda: NormFreePatchDiscriminator(2, 1, 4, 2),
 }
-
-
-def noise(*shape, seed=0):
-    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed)) * 2 - 1
-
-
-def on_meta(build, *arguments):
-    with torch.device("meta"):
-        return build(*arguments)
-
-
-def table(network):
-    """Return the kernel, inputs, outputs and stride of every convolution."""
-    return [
-        (layer.kernel_size[0], layer.in_channels, layer.out_channels, layer.stride[0])
-        for layer in network.modules()
-        if isinstance(layer, CONVOLUTIONS)
-    ]
 
 
 @pytest.mark.parametrize("dimensions", [2, 3])

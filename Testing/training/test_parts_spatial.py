@@ -4,6 +4,7 @@ from copy import deepcopy
 
 import pytest
 import torch
+from convolutions import CONVOLUTIONS, on_meta
 from torch import nn
 
 from MedGANLogic.parts.discriminators.domain import DomainClassifier
@@ -36,7 +37,6 @@ from MedGANLogic.parts.generators.subpixel_resnet import SubpixelResNet
 from MedGANLogic.parts.generators.valid_cnn import ValidCNN
 from MedGANLogic.parts.losses.feature import multi_scale_l1
 
-CONVOLUTIONS = nn.Conv2d | nn.Conv3d | nn.ConvTranspose2d | nn.ConvTranspose3d
 NORMS = nn.BatchNorm2d | nn.BatchNorm3d | nn.InstanceNorm2d | nn.InstanceNorm3d
 
 #: Every network at toy width: what it is built from after its dimensions, the edge it reads, and the shape it answers.
@@ -101,11 +101,6 @@ def answered(kind, dimensions):
 
 def parameters(network):
     return sum(weight.numel() for weight in network.parameters())
-
-
-def on_meta(build, *arguments):
-    with torch.device("meta"):
-        return build(*arguments)
 
 
 def bare(network):

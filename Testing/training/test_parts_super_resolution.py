@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from convolutions import noise, on_meta, table
 from torch import nn
 
 from MedGANLogic.chance import NoisyLabels
@@ -11,26 +12,7 @@ from MedGANLogic.parts.generators.leaky_resnet import NearestResNet, ResizedResN
 from MedGANLogic.parts.generators.multilevel_dense import MultiLevelDenseNet
 from MedGANLogic.parts.losses.gradient import total_variation
 
-CONVOLUTIONS = nn.Conv2d | nn.Conv3d | nn.ConvTranspose3d
 LABELS = NoisyLabels(real=(0.7, 1.2), made=(0.0, 0.3), exchanged=0.1)
-
-
-def noise(*shape, seed=0):
-    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed)) * 2 - 1
-
-
-def on_meta(build, *arguments):
-    with torch.device("meta"):
-        return build(*arguments)
-
-
-def table(network):
-    """Return the kernel, inputs, outputs and stride of every convolution."""
-    return [
-        (layer.kernel_size[0], layer.in_channels, layer.out_channels, layer.stride[0])
-        for layer in network.modules()
-        if isinstance(layer, CONVOLUTIONS)
-    ]
 
 
 def test_the_published_dense_net_is_b4u4_with_a_growth_rate_of_sixteen():

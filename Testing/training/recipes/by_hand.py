@@ -68,6 +68,17 @@ def alternate(networks, batches, optimizer, judge, fool, turns=1, after=None):
         of_generator.step()
 
 
+def follow(network, average, step):
+    """Let an average follow a network, weights and buffers, by the share that is the rule of early steps."""
+    with torch.no_grad():
+        followed = network.state_dict()
+        for key, value in average.state_dict().items():
+            if value.is_floating_point():
+                value.lerp_(followed[key], 1 - (1 + step) / (10 + step))
+            else:
+                value.copy_(followed[key])
+
+
 def assert_same(played, by_hand, but=(), spared=0.0, still=()):
     """Assert that every network ended within 1e-6 of what it did by hand, and that by hand all but ``still`` moved.
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from by_hand import CPU, assert_same, two_steps
+from by_hand import CPU, assert_same, follow, two_steps
 from torch.nn.functional import pad, softplus
 from torch.optim import Adam
 
@@ -41,12 +41,7 @@ def trained_by_hand(networks, batches):
         adam_g.zero_grad()
         (softplus(-scored).mean() + 100 * l1).backward()
         adam_g.step()
-        share = 1 - (1 + step) / (10 + step)
-        with torch.no_grad():
-            for average, value in zip(
-                networks["generator_average"].parameters(), generator.parameters(), strict=True
-            ):  # fmt: skip
-                average.lerp_(value, share)
+        follow(generator, networks["generator_average"], step)
 
 
 def test_two_steps_are_those_written_by_hand(toy_study, toy_cohort):

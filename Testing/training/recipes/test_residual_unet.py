@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from bundled import bundled
-from by_hand import assert_same, lowered, published, two_steps
+from by_hand import assert_same, follow, lowered, published, two_steps
 from torch.optim import Adam
 
 from MedGANLogic import recipes
@@ -36,9 +36,7 @@ def trained_by_hand(networks, batches, steps):
         adam.zero_grad()
         root_of_squares(error, batch["weight"]).backward()
         adam.step()
-        with torch.no_grad():
-            for followed, following in zip(generator.parameters(), average.parameters(), strict=True):
-                following.lerp_(followed, 1 - (1 + step) / (10 + step))
+        follow(generator, average, step)
 
 
 def test_two_steps_are_those_written_by_hand(toy_study, toy_cohort):

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from by_hand import STEPS, assert_same, lowered, players_of, two_steps
+from by_hand import STEPS, assert_same, follow, lowered, players_of, two_steps
 from torch import nn
 from torch.nn.functional import avg_pool3d
 from torch.optim import Adam
@@ -50,10 +50,7 @@ def trained_by_hand(networks, batches, steps):
         ((squares + 1e-6).log().mean() + 5 * ((discriminator(judged(shown)) - 1) ** 2).mean() / 2).backward()
         discriminator.requires_grad_(True)
         adam_g.step()
-        with torch.no_grad():
-            average = networks["generator_average"].parameters()
-            for followed, following in zip(generator.parameters(), average, strict=True):
-                following.lerp_(followed, 1 - (1 + step) / (10 + step))
+        follow(generator, networks["generator_average"], step)
 
 
 def test_two_steps_are_those_written_by_hand(toy_study, toy_cohort):

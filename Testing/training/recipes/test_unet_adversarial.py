@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from by_hand import STEPS, assert_same, lowered, players_of, two_steps
+from by_hand import STEPS, assert_same, follow, lowered, players_of, two_steps
 from torch.nn.functional import softplus
 from torch.optim import Adam
 
@@ -45,13 +45,7 @@ def trained_by_hand(networks, batches, steps):
         (entropy + (1 - (2 * both + 1) / (sizes + 1)).mean() + 0.02 * fooled).backward()
         discriminator.requires_grad_(True)
         adam_g.step()
-        with torch.no_grad():
-            average = networks["generator_average"].state_dict()
-            for key, value in generator.state_dict().items():
-                if value.is_floating_point():
-                    average[key].lerp_(value, 1 - (1 + step) / (10 + step))
-                else:
-                    average[key].copy_(value)
+        follow(generator, networks["generator_average"], step)
 
 
 def test_two_steps_are_those_written_by_hand(toy_study, toy_cohort):
