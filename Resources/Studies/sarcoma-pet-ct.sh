@@ -7,6 +7,6 @@ pack "$runs/cohort.zip"
 learn alone unet-adversarial 1500 "adversarial = 0, width = 32, patch = 64, batch = 12"
 learn judged unet-adversarial 1500 "width = 32, patch = 64, batch = 12"
 learn segan segan 1500 "width = 16, patch = 64, batch = 12, rate = 1e-4"
-"$medgan" measure "$runs/judged/bundle" --cohort "$study.csv" \
+"$medgan" measure "$runs/judged/bundle" --cohort "$study.csv" --about "$study.toml" \
     --compare "same network without adversary" "$runs/alone/bundle" --compare SegAN "$runs/segan/bundle"
 ship judged

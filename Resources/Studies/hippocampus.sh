@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# Train and measure the shipped model, from the images to the card.
+# Usage, from the top level: Resources/Studies/hippocampus.sh FOLDER_OF_MEDGAN [RUNS]
+. "$(dirname "$0")/steps.sh" hippocampus "$@"
+
+pack "$runs/cohort.zip"
+learn alone unet-adversarial 4000 "adversarial = 0"
+learn judged unet-adversarial 4000
+learn segan segan 4000 "width = 16, levels = 3, patch = 40, batch = 4, rate = 1e-4"
+"$medgan" measure "$runs/judged/bundle" --cohort "$study.csv" --about "$study.toml" \
+    --compare "same network without adversary" "$runs/alone/bundle" --compare SegAN "$runs/segan/bundle"
+ship judged
