@@ -12,6 +12,7 @@ from MedGANLogic.cohort import Case, CohortError
 from MedGANLogic.degradation import Predicted
 from MedGANLogic.domain import Labels, in_unit
 from MedGANLogic.evaluation.distribution import sliced_wasserstein
+from MedGANLogic.evaluation.metrics import agreement
 from MedGANLogic.feeds import Batches, Pool
 from MedGANLogic.images import Image
 from MedGANLogic.inference.cases import case_inputs, predict_case
@@ -92,12 +93,7 @@ def case_error(case: Case, predicted: Image, study: Study) -> float:
     truth, found = (of[..., counted] for of in (case.in_unit(role, case.volumes[role]), predicted.values))
     if not isinstance(domain.window, Labels):
         return float(np.abs(found - truth).mean())
-    missed = []
-    for label in domain.window.labels:
-        here, there = truth == label.value, found == label.value
-        sizes = int(here.sum() + there.sum())
-        missed.append(1 - 2 * int((here & there).sum()) / sizes if sizes else 0.0)
-    return float(np.mean(missed))
+    return float(np.mean([1 - agreement(truth == label.value, found == label.value) for label in domain.window.labels]))
 
 
 def _played(networks: Networks, recipe: Recipe, study: Study, cases: Sequence[Case]) -> tuple[Tensor, Tensor]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from MedGANLogic.cohort import Case
 from MedGANLogic.domain import CT, Array, Domain
 from MedGANLogic.errors import MedGANError
-from MedGANLogic.evaluation.metrics import SOFT_TISSUE, fine_detail
+from MedGANLogic.evaluation.metrics import SOFT_TISSUE, agreement, fine_detail
 from MedGANLogic.images import Image, Orientation, without_surroundings
 from MedGANLogic.study import Study
 
@@ -82,12 +82,12 @@ class Threshold:
     def fit(role: str, study: Study, cases: Iterable[Case]) -> "Threshold":
         """Choose the threshold, one for all images, with the highest mean Dice over training cases."""
         (wanted,), (label,) = study.targets, study.labels.labels
-        agreement = np.zeros(len(_TRIED_SUV))
+        found = np.zeros(len(_TRIED_SUV))
         for case in cases:
             pet = case.in_unit(role, case.volumes[role][case.valid])
             truth = case.volumes[wanted][case.valid] == label.value
-            agreement += [_agreement(pet > suv, truth) for suv in _TRIED_SUV]
-        return Threshold.fixed(_TRIED_SUV[int(agreement.argmax())], label.value)
+            found += [agreement(truth, pet > suv) for suv in _TRIED_SUV]
+        return Threshold.fixed(_TRIED_SUV[int(found.argmax())], label.value)
 
     @staticmethod
     def fixed(suv: float, label: int) -> "Threshold":
@@ -103,12 +103,6 @@ class Threshold:
         """Return the label map of a PET, on its grid."""
         marked = self.label * (pet.voxels > self.of(pet.voxels))
         return replace(pet, voxels=marked.astype(np.int16), unit="label", facts={})
-
-
-def _agreement(found: Array, truth: Array) -> float:
-    """Return the Dice of two masks; of two empty ones it is 1."""
-    total = int(found.sum()) + int(truth.sum())
-    return 2 * int((found & truth).sum()) / total if total else 1.0
 
 
 #: One slice (H, W) in HU, how much noise it has in HU, and how strongly to smooth for that noise; the smoothed slice.

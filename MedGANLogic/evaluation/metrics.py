@@ -152,6 +152,14 @@ def dice(reference: Mask, prediction: Mask) -> float:
     return 2 * int((reference & prediction).sum()) / total
 
 
+def agreement(reference: Mask, prediction: Mask) -> float:
+    """Return ``dice``, and 1 where both are empty: what is nowhere is found when nothing is."""
+    try:
+        return dice(reference, prediction)
+    except Undefined:
+        return 1.0
+
+
 def hausdorff_distance_95(reference: Mask, prediction: Mask, spacing_mm: tuple[float, float, float]) -> float:
     """Return the 95th percentile of the distances from surface to surface in mm, the larger of both directions.
 
