@@ -26,7 +26,7 @@ _SMOOTH = {2: "bicubic", 3: "trilinear"}
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Chances taken with a patch: mirror along each axis, quarter turns in plane, contrast of unit-less inputs.
+    """Chances taken with a patch: to be mirrored along each of some axes (slices first), quarter turns in plane, contrast.
 
     ``contrast`` is the standard deviation of the logarithm of a gamma and of a gain, the same for all colours of a
     photograph; a volume with a fixed unit (HU, SUV) keeps its values, because there a value means something. ``bent``
@@ -44,7 +44,7 @@ class Augmentation:
     smoothly, by ``warp`` voxels (standard deviation) at points 8 voxels apart; it interpolates along every axis.
     """
 
-    mirror: bool = True
+    mirrored: tuple[int, ...] = (0, 1, 2)
     quarter_turns: bool = True
     contrast: float = 0.1
     bent: float = 0.0
@@ -376,7 +376,7 @@ class _Chance:
 
     def __init__(self, rng: np.random.Generator, augmentation: Augmentation, turn: int = 1) -> None:
         mirrors = rng.random(3) < 0.5
-        self.mirrored = [axis for axis in range(3) if augmentation.mirror and mirrors[axis]]
+        self.mirrored = [axis for axis in augmentation.mirrored if mirrors[axis]]
         # In 2D a patch is one slice thick: mirroring along the slice axis is a matter of its neighbours' order.
         self.stack_turned = 0 in self.mirrored
         self.turns = turn * int(rng.integers(4)) if augmentation.quarter_turns else 0

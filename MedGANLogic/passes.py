@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,7 +67,7 @@ class Pass(Step):
     its dimensions, or through the slices, down and across them. ``largest``: the largest edge of a window, for networks
     whose answer depends on how much they see (instance norm); 0 for any. ``axis``: of the volumes' axes, slices first,
     the one along which this pass's slices are stacked: 0 for those of the card's plane, 1 and 2 for those of the two
-    other planes.
+    other planes. ``mirrored``: those axes along which the network sees the volumes mirrored, its answer mirrored back.
     """
 
     network: str
@@ -79,8 +80,11 @@ class Pass(Step):
     finer: Factors = 1
     largest: int = 0
     axis: int = 0
+    mirrored: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
+        if not set(self.mirrored) <= {0, 1, 2}:
+            raise ValueError(f"mirrored is {list(self.mirrored)}: expected axes from 0 to 2")
         for name, low, high in (
             ("dimensions", 2, 3),
             ("neighbours", 0, 16),
@@ -237,10 +241,22 @@ def from_sides(one: Pass, count: int) -> tuple[Step, ...]:
     """
     if not 1 <= count <= 3:
         raise ValueError(f"{count} views: expected 1 to 3")
-    if count == 1:
-        return (one,)
-    views = [
-        replace(one, writes=tuple(f"{name} along {axis}" for name in one.writes), axis=axis) for axis in range(count)
-    ]
-    opinions = tuple(name for view in views for name in view.writes)
-    return (*views, MeanProbability(opinions, one.writes))
+    return _agreed(one, {f"along {axis}": replace(one, axis=axis) for axis in range(count)})
+
+
+def mirrored_too(one: Pass, axes: Sequence[int]) -> tuple[Step, ...]:
+    """Return a pass on volumes as they are and mirrored along any of some axes, and the mean of what it says of each.
+
+    Twice as many passes for every axis; the pass alone where there is none.
+    """
+    subsets = [subset for count in range(len(axes) + 1) for subset in combinations(axes, count)]
+    return _agreed(one, {f"mirrored {list(subset)}": replace(one, mirrored=subset) for subset in subsets})
+
+
+def _agreed(one: Pass, views: Mapping[str, Pass]) -> tuple[Step, ...]:
+    """Return passes that write what another does, and the mean of what they say; the only one as it is."""
+    if len(views) == 1:
+        return tuple(views.values())
+    passes = [replace(view, writes=tuple(f"{name} {how}" for name in one.writes)) for how, view in views.items()]
+    opinions = tuple(name for view in passes for name in view.writes)
+    return (*passes, MeanProbability(opinions, one.writes))

@@ -64,6 +64,9 @@ class WeighedSettings(Settings):
     adversarial: float
 
 
+#: A volume's axes, by where they lead.
+_AXES = "RAS"
+
 #: Settings that may be 0.
 _WEIGHTS = ("pixel", "adversarial")
 
@@ -82,7 +85,8 @@ class Study:
     ``made`` says of roles that no file holds how they come about. ``classes`` and ``attributes`` are what the table
     says of a subject in the column ``class``, one of these, and in columns of numbers, each with the values that become
     -1 and 1. ``dimensions`` is 2 or 3; with 2, a network reads ``neighbours`` slices on either side of its own (2.5D
-    where there are any). ``spacing_mm`` is None for each case's own spacing. ``changes`` replaces numbers of the
+    where there are any). ``spacing_mm`` is None for each case's own spacing. ``mirrors`` are the axes, of R, A and S,
+    along which an image shows as much when it is mirrored: what is made of it says nothing of sides. ``changes`` replaces numbers of the
     recipe's ``Settings``. ``strength`` says that the target is the first input, only better (less noise, finer), and
     which share of the change a model applies unless its user says otherwise; None where that has no sense.
     ``consistent`` is the way of making the first input coarser that a result is held to: a last step brings it to where
@@ -102,6 +106,7 @@ class Study:
     spacing_mm: tuple[float, float, float] | None = None
     plane: str = "axial"
     seed: int = 0
+    mirrors: tuple[str, ...] = ()
     made: Mapping[str, Made] = field(default_factory=dict)
     guides: Mapping[str, Domain] = field(default_factory=dict)
     classes: tuple[str, ...] = ()
@@ -133,6 +138,8 @@ class Study:
             raise StudyError(f"{found}: expected 2 or 3, 0 or more, and one of {', '.join(PLANES)}")
         if self.spacing_mm and not all(0 < length < math.inf for length in self.spacing_mm):
             raise StudyError(f"spacing_mm is {list(self.spacing_mm)}: expected lengths above 0")
+        if len(set(self.mirrors)) != len(self.mirrors) or not set(self.mirrors) <= set(_AXES):
+            raise StudyError(f"mirrors is {list(self.mirrors)}: expected axes among {', '.join(_AXES)}, each once")
         if self.seed < 0:
             raise StudyError(f"seed is {self.seed}: expected 0 or more")
         self._refuse_made()
@@ -259,6 +266,13 @@ class Study:
         through, *across = self.factors
         x, y, z = (through if axis == PLANES[self.plane] else across.pop(0) for axis in range(3))
         return x, y, z
+
+    @property
+    def mirrored_axes(self) -> tuple[int, ...]:
+        """``mirrors`` among a volume's axes, slices first."""
+        through = PLANES[self.plane]
+        order = [through, *(axis for axis in range(3) if axis != through)]
+        return tuple(sorted(order.index(_AXES.index(axis)) for axis in self.mirrors))
 
     @property
     def out_channels(self) -> int:

@@ -113,7 +113,7 @@ def _run_pass(
     progress: Progress,
     memory_bytes: float | None,
 ) -> tuple[dict[str, Volume], str]:
-    seen = {name: np.moveaxis(volumes[name], one.axis, 0) for name in one.reads}
+    seen = {name: np.moveaxis(np.flip(volumes[name], one.mirrored), one.axis, 0) for name in one.reads}
     shape = seen[one.reads[0]].shape
     per_voxel = _footprint(one, networks)
     tries = [(device, share) for share in (_SHARE, _SHARE / 4, _SHARE / 16)]
@@ -130,7 +130,10 @@ def _run_pass(
             reasons.append(str(error).splitlines()[0])
             continue
         said = f"{one.network}: {len(planned.starts)} windows of {'×'.join(map(str, planned.size))} on {where}"
-        written = {name: np.ascontiguousarray(np.moveaxis(volume, 0, one.axis)) for name, volume in answers.items()}
+        written = {
+            name: np.ascontiguousarray(np.flip(np.moveaxis(volume, 0, one.axis), one.mirrored))
+            for name, volume in answers.items()
+        }
         return written, said + (f", after: {reasons[0]}" if reasons else "")
     raise MemoryShortError(f"{one.network} does not fit the memory in windows of any size: {reasons[0]}")
 

@@ -11,6 +11,7 @@ from MedGANLogic.parts.discriminators.patch import PatchDiscriminator
 from MedGANLogic.parts.generators.plain_unet import FineUNet
 from MedGANLogic.parts.losses.adversarial import called_fake, called_real
 from MedGANLogic.parts.losses.segmentation import soft_dice, voxel_cross_entropy
+from MedGANLogic.passes import mirrored_too
 from MedGANLogic.recipe import ExponentialAverage, Phase, Player, Recipe, Term, cosine, weighed
 from MedGANLogic.study import SEGMENTATION, Study, WeighedSettings
 
@@ -47,18 +48,19 @@ def recipe(study: Study) -> Recipe:
             Player("generator", ("generator",), adam, segmented, schedule=cosine, after=(average,)),
         ),
     )
-    patch = Augmentation(mirror=False, quarter_turns=False, contrast=0.2, warped=0.5)
+    patch = Augmentation(mirrored=study.mirrored_axes, quarter_turns=False, contrast=0.2, warped=0.5)
     feed = Feed(settings.batch, Pair(study.patch_shape(settings.patch), patch))
     return Recipe(
         title="U-Net against a judge of label maps",
         source="arXiv:1611.08408",
         networks=networks,
         phases=(Phase(settings.steps, feed, Segmented, players),),
-        passes=(study.whole_volume("generator_average", multiple=2 ** (settings.levels - 1)),),
+        passes=mirrored_too(study.whole_volume("generator_average", 2 ** (settings.levels - 1)), study.mirrored_axes),
         departures=(
             "a U-Net with batch norm, and Dice beside cross entropy, in place of dilated networks [assumed]",
             "a patch discriminator on image and label map, one-hot or probabilities (paper: their product) [assumed]",
-            "half of the patches skewed and warped, contrast of MR jittered; not mirrored: labels know sides [assumed]",
+            "half of the patches skewed and warped, contrast of MR jittered; mirrored, in prediction too (the mean of "
+            "both), along the axes of which the study says that its labels know no sides [assumed]",
             "predicts with an exponential average (.998) of the weights [assumed]",
             *study.departures(PUBLISHED),
         ),

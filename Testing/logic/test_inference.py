@@ -30,7 +30,7 @@ from MedGANLogic.inference.translate import Request, sidecar_of, translate, tran
 from MedGANLogic.parts.generators.plain_unet import PlainUNet
 from MedGANLogic.parts.generators.strided_unet import StridedUNet
 from MedGANLogic.parts.network import Network
-from MedGANLogic.passes import MeanProbability, Pass, from_sides
+from MedGANLogic.passes import MeanProbability, Pass, from_sides, mirrored_too
 
 CPU = torch.device("cpu")
 MIB = 2**20
@@ -269,25 +269,47 @@ def test_pass_along_another_axis_sees_the_volume_turned(axis, memory_bytes):
     assert int(said.split()[1]) >= volume.shape[axis]
 
 
-def test_views_are_passes_along_each_axis_and_their_mean_probability():
+TISSUES = Pass("generator", ("mr",), ("none", "fat", "bone"), 2, 0, 4)
+
+
+def random_opinions(steps, volume):
+    """Run views of ``TISSUES`` and their mean with a random network: each view's probabilities, and the written."""
     with torch.random.fork_rng():
         torch.manual_seed(1)
         network = PlainUNet(2, 1, 3, width=4, levels=2).eval()
         torch.nn.init.normal_(network.output.weight)
-    one = Pass("generator", ("mr",), ("none", "fat", "bone"), 2, 0, 4)
-    steps, volume = from_sides(one, 3), smooth((8, 12, 16))
-    assert [step.axis for step in steps[:3]] == [0, 1, 2]
     done = predict(steps, {"generator": network}, {"mr": volume}, CPU).volumes
-    opinions = torch.tensor(
-        np.stack([[done[name] for name in step.writes] for step in steps[:3]]), dtype=torch.float64
-    ).softmax(1)
+    scores = [[done[name] for name in step.writes] for step in (*steps[:-1], TISSUES)]
+    shares = torch.tensor(np.array(scores), dtype=torch.float64).softmax(1)
+    return shares[:-1], shares[-1]
+
+
+def test_views_are_passes_along_each_axis_and_their_mean_probability():
+    steps = from_sides(TISSUES, 3)
+    assert [step.axis for step in steps[:3]] == [0, 1, 2]
+    opinions, written = random_opinions(steps, smooth((8, 12, 16)))
     assert (opinions[0] - opinions[1]).abs().max() > 0.05
-    written = torch.tensor(np.stack([done[name] for name in one.writes]), dtype=torch.float64)
-    assert written.softmax(0).allclose(opinions.mean(0), atol=1e-5)
+    assert written.allclose(opinions.mean(0), atol=1e-5)
+
+
+@pytest.mark.parametrize("axes", [(1,), (1, 2), (0, 1, 2)])
+def test_mirrored_views_of_a_mirrored_volume_are_the_same_answer_mirrored(axes):
+    steps, volume = mirrored_too(TISSUES, axes), smooth((8, 12, 16))
+    assert len(steps) == 2 ** len(axes) + 1
+    opinions, written = random_opinions(steps, volume)
+    assert (opinions[0] - opinions[-1]).abs().max() > 0.05
+    assert written.allclose(opinions.mean(0), atol=1e-5)
+    _, of_mirrored = random_opinions(steps, np.ascontiguousarray(np.flip(volume, axes)))
+    assert of_mirrored.flip([axis + 1 for axis in axes]).allclose(written, atol=1e-5)
+
+
+def test_an_axis_that_no_volume_has_is_not_mirrored():
+    with pytest.raises(ValueError, match=r"mirrored is \[3\]: expected axes from 0 to 2"):
+        replace(TISSUES, mirrored=(3,))
 
 
 def test_one_view_is_the_pass_itself_and_four_are_refused():
-    assert from_sides(pass_of(2), 1) == (pass_of(2),)
+    assert from_sides(pass_of(2), 1) == mirrored_too(pass_of(2), ()) == (pass_of(2),)
     for count in (0, 4):
         with pytest.raises(ValueError, match=f"{count} views: expected 1 to 3"):
             from_sides(pass_of(2), count)

@@ -18,10 +18,10 @@ from MedGANLogic.training import Loader
 SHAPE = (24, 20, 6)
 SECOND = 10_000
 NUMBER = Domain("CT", "HU", FixedWindow(0, 32767, body_above=0), background=0)
-PLAIN = Augmentation(mirror=False, quarter_turns=False, contrast=0)
-ALL = Augmentation(mirror=True, quarter_turns=True, contrast=0.3)
-BENT = Augmentation(mirror=True, quarter_turns=True, contrast=0.3, bent=1.0)
-WARPED = Augmentation(mirror=True, quarter_turns=True, contrast=0.3, warped=1.0)
+PLAIN = Augmentation(mirrored=(), quarter_turns=False, contrast=0)
+ALL = Augmentation(quarter_turns=True, contrast=0.3)
+BENT = Augmentation(quarter_turns=True, contrast=0.3, bent=1.0)
+WARPED = Augmentation(quarter_turns=True, contrast=0.3, warped=1.0)
 
 
 def numbered(dimensions=2, neighbours=0, seconds=False):
@@ -139,6 +139,15 @@ def test_without_mirroring_neighbours_keep_their_order(case):
 def test_input_and_target_stay_aligned_under_augmentation(case, dimensions, neighbours, augmentation):
     for one in drawn(numbered(dimensions, neighbours), case, 6, augmentation):
         assert np.array_equal(one["input"][neighbours if dimensions == 2 else 0], one["target"][0])
+
+
+@pytest.mark.parametrize("axis", [1, 2])
+def test_only_the_axes_asked_for_are_mirrored(case, axis):
+    augmentation = replace(PLAIN, mirrored=(axis,))
+    patches = [one["input"][0] for one in drawn(numbered(2, 0), case, 6, augmentation)]
+    rising = [np.sign(np.diff(patch, axis=other - 1)).mean() for patch in patches for other in (axis, 3 - axis)]
+    assert {round(float(way)) for way in rising[::2]} == {-1, 1}
+    assert len({round(float(way)) for way in rising[1::2]}) == 1
 
 
 def test_mirrors_and_quarter_turns_all_happen(case):

@@ -79,6 +79,8 @@ def test_labels_need_neither_unit_nor_background_nor_colours():
         ({"dimensions": 4}, "dimensions 4, neighbours 1, plane 'axial': expected 2 or 3"),
         ({"spacing_mm": 3}, "spacing_mm: expected 3 numbers, found 3"),
         ({"spacing_mm": [1, 1, 0]}, "spacing_mm is .*: expected lengths above 0"),
+        ({"mirrors": ["L"]}, r"mirrors is \['L'\]: expected axes among R, A, S, each once"),
+        ({"mirrors": ["R", "R"]}, "each once"),
         ({"seed": -1}, "seed is -1: expected 0 or more"),
         ({"changes": {"width": "wide"}}, "changes: expected a number, found 'wide'"),
         ({"made": {"mr": {"kind": "Averaged", "of": "ct", "by": 2}}}, "made names mr: roles are ct"),

@@ -93,6 +93,16 @@ def test_without_adversary_the_same_network_learns_alone(toy_study):
     assert alone.networks["generator"].arguments == with_judge.networks["generator"].arguments
 
 
+@pytest.mark.parametrize(("plane", "axis"), [("axial", 1), ("sagittal", 0)])
+def test_sides_that_labels_know_nothing_of_are_mirrored_in_training_and_prediction(toy_study, plane, axis):
+    study = replace(toy_study(2, 1, example=SEGMENTATION), plane=plane)
+    assert build(recipes.load(NAME), study).phases[0].feed.sources[0].augmentation.mirrored == ()
+    recipe = build(recipes.load(NAME), replace(study, mirrors=("R",)))
+    assert recipe.phases[0].feed.sources[0].augmentation.mirrored == (axis,)
+    assert [one.mirrored for one in recipe.passes[:-1]] == [(), (axis,)]
+    assert recipe.passes[-1].writes == study.written
+
+
 @pytest.mark.parametrize(("dimensions", "levels"), [(2, 3), (3, 2)])
 def test_the_u_net_answers_on_its_inputs_grid_and_begins_undecided(dimensions, levels):
     torch.manual_seed(0)
