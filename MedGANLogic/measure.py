@@ -130,7 +130,8 @@ def measure(
     ``folds`` are the networks whose numbers the card gets: the bundle itself, or its like trained without some
     subjects each. ``aligner`` makes the second table: the reference registered to its prediction. ``drawn`` names
     further columns of the table. Raises MedGANError for what has no reference, such as images made of chance, for a
-    test case that lacks a file, and where no network was trained without a subject.
+    test case that lacks a file (a map of lesions only where all lack it), and where no network was trained without a
+    subject.
     """
     study = Study.from_json(bundle.card.training["study"])
     kind = protocol_of(study)
@@ -152,8 +153,10 @@ def measure(
     }
     names, tested = _names(rows), [row for row in rows if row.subject in folds.subjects]
     for row in tested:
-        if lacks := [role for role in (*study.measured_columns, *drawn.columns) if role not in row.files]:
+        if lacks := [role for role in (*study.measured_columns, *drawn.observers) if role not in row.files]:
             raise MedGANError(f"{table}: {names[id(row)]} has no {' and no '.join(lacks)}, and cannot be measured")
+    if drawn.lesions and not any(drawn.lesions in row.files for row in tested):
+        raise MedGANError(f"{table}: no test case has a {drawn.lesions}, so no lesion can be measured")
     found, baselines = _Found(), _Baselines(protocol, rows)
     for done, row in enumerate(tested, start=1):
         fold = next(tuple(tested_by(one)) for one in folds.bundles if row.subject in tested_by(one))
@@ -218,8 +221,8 @@ def _measure_row(
     predicted |= {column: _labels(row.files[column], grid) for column in protocol.drawn.observers}
     truth, seen = as_it_lies(reference, grid, target)
     mask = protocol.counted(given, truth, seen)
-    column = protocol.drawn.lesions
-    lesions = _labels(row.files[column], grid) if column else None
+    marked = row.files.get(protocol.drawn.lesions or "")
+    lesions = _labels(marked, grid) if marked else None
     found.pictures[name] = first.on_grid(grid, outside=0, nearest=True), predicted[THIS], truth
     for kind, image in predicted.items():
         report = protocol.compare(truth, image, mask, lesions)

@@ -1,5 +1,6 @@
 """How models of one kind of task are compared: where voxels count, what stands beside them, which numbers are shown."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -44,7 +45,8 @@ Number = tuple[str, str]
 class Drawn:
     """What people drew, as measuring alone reads it: the columns of a table that hold label maps.
 
-    ``lesions`` are marked for measuring uptake, or volumes on a finer grid; ``observers`` drew the target once more.
+    ``lesions`` are marked for measuring uptake, or volumes on a finer grid, in those cases that have any; ``observers``
+    drew the target once more.
     """
 
     lesions: str | None = None
@@ -120,7 +122,7 @@ class Protocol(ABC):
     @property
     @abstractmethod
     def listed(self) -> tuple[Number, ...]:
-        """What is listed of every case, and says which case is the worst."""
+        """What is listed of every case; the first says which case is the worst."""
 
     @abstractmethod
     def baselines(self, trained: Sequence[Case]) -> dict[str, Predictor]:
@@ -147,9 +149,10 @@ class Protocol(ABC):
         return fine_detail(upright[0], SOFT_TISSUE.within(upright[1], upright[2]))
 
     def worse(self, report: Report) -> float:
-        """Return a number that grows as a case gets worse."""
-        values = ((METRICS[metric], report.value(metric, region)) for metric, region in self.listed)
-        return sum(sign(value) for sign, value in values if value is not None)
+        """Return a number that grows as a case gets worse; nothing is worse where it is undefined."""
+        metric, region = self.listed[0]
+        value = report.value(metric, region)
+        return -math.inf if value is None else METRICS[metric](value)
 
     @property
     def target(self) -> Domain:

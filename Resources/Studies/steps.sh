@@ -16,9 +16,9 @@ train() { # RUN COHORT ARGUMENTS…: begin, go on, or leave alone
     [ -e "$run/bundle/manifest.json" ] || "$medgan" train --cohort "$cohort" --out "$run" "$@" $([ -e "$run/run.json" ] && echo --resume)
 }
 
-learn() { # RUN RECIPE STEPS [CHANGES]: a system on cohort.zip, with numbers of its settings changed
+learn() { # RUN RECIPE STEPS CHANGES ARGUMENTS…: a system on cohort.zip, with numbers of its settings changed
     sed "/^changes = /d; s/^seed = .*/&${4:+\nchanges = { $4 \}}/" "$study.toml" >"$runs/$1.toml"
-    train "$1" cohort.zip --recipe "$2" --study "$runs/$1.toml" --steps "$3"
+    train "$1" cohort.zip --recipe "$2" --study "$runs/$1.toml" --steps "$3" "${@:5}"
 }
 
 ship() { # RUN: the measured bundle becomes the model

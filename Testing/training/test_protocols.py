@@ -282,10 +282,25 @@ def test_lesions_have_no_number_where_the_reference_was_moved(without, toy_study
     assert "(lesions) of every case" not in moved
 
 
-def test_lesions_are_not_asked_for_where_no_uptake_is_made_nor_left_out_of_a_test_case(without, toy_study, table_with):
+def test_lesions_are_measured_in_the_test_cases_that_have_any(without, toy_study, table_with):
+    study = toy_study(2, 0, example=TO_PET)
+    bundle = without("l1", study, ["S0", "S1"])
+    found, text = measured(bundle, [bundle], table_with(study, "gtv", _bright, without=["S1"]), drawn=Drawn("gtv"))
+    (of,) = found["tables"]
+    errors = {case: cells["SUVmean error, lesions"] for case, cells in of["by_case"]["mean SUV"].items()}
+    assert errors["S0"] < 0
+    assert errors["S1"] is None
+    assert "|S1|–|–|" in text.split("SUVmean error (lesions) of every case")[1]
+    # A case is the worst by what all have.
+    assert found["worst_case"] == max(of["by_case"]["this model"].items(), key=lambda case: case[1]["MAE, mask"])[0]
+
+
+def test_lesions_are_not_asked_for_where_no_uptake_is_made_nor_where_no_test_case_has_any(
+    without, toy_study, table_with
+):
     study = toy_study(2, 0, example=TO_PET)
     bundle = without("l1", study, ["S0"])
-    with pytest.raises(MedGANError, match="S0 has no gtv"):
+    with pytest.raises(MedGANError, match="no test case has a gtv"):
         measured(bundle, [bundle], table_with(study, "gtv", _bright, without=["S0"]), drawn=Drawn("gtv"))
     with pytest.raises(MedGANError, match="lesions are measured in SUV: mr-to-ct is in 'HU'"):
         Translation(TRANSLATION, Drawn("gtv"))
