@@ -4,9 +4,9 @@
 . "$(dirname "$0")/steps.sh" hippocampus "$@"
 
 pack "$runs/cohort.zip"
-learn alone unet-adversarial 4000 "adversarial = 0"
-learn judged unet-adversarial 4000
-learn segan segan 4000 "width = 16, levels = 3, patch = 40, batch = 4, rate = 1e-4"
+learn alone unet-adversarial 4000 "adversarial = 0, batch = 2"
+learn judged unet-adversarial 1500 "batch = 2, rate = 5e-4" --from "$runs/alone/bundle"
+learn segan segan 1500 "width = 16, levels = 3, patch = 40, batch = 2, rate = 1e-4"
 "$medgan" measure "$runs/judged/bundle" --cohort "$study.csv" --about "$study.toml" \
     --compare "same network without adversary" "$runs/alone/bundle" --compare SegAN "$runs/segan/bundle"
 ship judged

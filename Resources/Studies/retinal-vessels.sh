@@ -4,9 +4,9 @@
 . "$(dirname "$0")/steps.sh" retinal-vessels "$@"
 
 pack "$runs/cohort.zip"
-learn alone unet-adversarial 3000 "adversarial = 0, patch = 128, batch = 6"
-learn judged unet-adversarial 3000 "patch = 128, batch = 6"
-learn segan segan 3000 "width = 16, patch = 128, batch = 6, rate = 1e-4"
+learn alone unet-adversarial 4500 "adversarial = 0, patch = 128, batch = 6"
+learn judged unet-adversarial 4500 "patch = 128, batch = 6"
+learn segan segan 2000 "width = 16, patch = 128, batch = 6, rate = 1e-4"
 "$medgan" measure "$runs/judged/bundle" --cohort "$study.csv" --about "$study.toml" --observers second \
     --compare "same network without adversary" "$runs/alone/bundle" --compare SegAN "$runs/segan/bundle"
 ship judged
