@@ -7,6 +7,6 @@ pack "$runs/cohort.zip"
 learn alone unet-adversarial 4500 "adversarial = 0, patch = 128, batch = 6"
 learn judged unet-adversarial 4500 "patch = 128, batch = 6"
 learn segan segan 2000 "width = 16, patch = 128, batch = 6, rate = 1e-4"
-"$medgan" measure "$runs/judged/bundle" --cohort "$study.csv" --about "$study.toml" --observers second \
-    --compare "same network without adversary" "$runs/alone/bundle" --compare SegAN "$runs/segan/bundle"
-ship judged
+"$medgan" measure "$runs/alone/bundle" --cohort "$study.csv" --about "$study.toml" --observers second \
+    --compare "same network against an adversary" "$runs/judged/bundle" --compare SegAN "$runs/segan/bundle"
+ship alone
