@@ -29,6 +29,7 @@ SHIPPED: Mapping[str, str] = {
     "denoise-ct": "ec5262dac7fe5164ddacdd2e3242c81fb29fddcbf74dddde666026f5dc042845",
     "mr-to-ct-limb": "fe73ceb188bae8a47e842fd49f4dbe437cdf35a85abcf6f201f57688b89a75f0",
     "mr-to-pet-limb": "a23c85798ce9074e810f5453855cef005175a78ea52cf6a4024befba30030624",
+    "sarcoma-pet-ct": "4d0890194bc290efc01e064809fec2650e3385c9875c3956dde061187fe16f43",
 }
 
 #: Folders, separated as in PATH, in which further bundles are looked for.
