@@ -30,6 +30,7 @@ SHIPPED: Mapping[str, str] = {
     "hippocampus": "888bd0841439c57f826f4af6df7b38ca915b83f8b336207e314649571f4f595c",
     "mr-to-ct-limb": "fe73ceb188bae8a47e842fd49f4dbe437cdf35a85abcf6f201f57688b89a75f0",
     "mr-to-pet-limb": "a23c85798ce9074e810f5453855cef005175a78ea52cf6a4024befba30030624",
+    "retinal-vessels": "f029d65eb2f66563a90f46c5f3e06738fdad034dc909ff11b746aa0196504e55",
     "sarcoma-pet-ct": "4d0890194bc290efc01e064809fec2650e3385c9875c3956dde061187fe16f43",
 }
 
