@@ -26,7 +26,7 @@ _SMOOTH = {2: "bicubic", 3: "trilinear"}
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Chances taken with a patch: to be mirrored along each of some axes (slices first), quarter turns in plane, contrast.
+    """Chances taken with a patch: mirrored along each of some axes, slices first; quarter turns in plane; contrast.
 
     ``contrast`` is the standard deviation of the logarithm of a gamma and of a gain, the same for all colours of a
     photograph; a volume with a fixed unit (HU, SUV) keeps its values, because there a value means something. ``bent``

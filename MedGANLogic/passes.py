@@ -177,6 +177,11 @@ class Blend(Step):
         """Return the volumes that are written, in the order of ``writes``."""
         raise NotImplementedError
 
+    @property
+    def account(self) -> str:
+        """What is done, for the account of a prediction."""
+        return f"{type(self).__name__.lower()} of {', '.join(self.reads)}"
+
 
 @dataclass(frozen=True)
 class Chosen(Blend):
@@ -223,6 +228,10 @@ class MeanProbability(Blend):
     def __post_init__(self) -> None:
         if not self.writes or not self.reads or len(self.reads) % len(self.writes):
             raise ValueError(f"{len(self.reads)} scores are no opinions on {len(self.writes)} classes")
+
+    @property
+    def account(self) -> str:
+        return f"mean probability of {len(self.reads) // len(self.writes)} opinions"
 
     def blended(self, volumes: Mapping[str, Volume]) -> tuple[Volume, ...]:
         classes, total = len(self.writes), np.float32(0)

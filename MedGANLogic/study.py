@@ -86,9 +86,10 @@ class Study:
     says of a subject in the column ``class``, one of these, and in columns of numbers, each with the values that become
     -1 and 1. ``dimensions`` is 2 or 3; with 2, a network reads ``neighbours`` slices on either side of its own (2.5D
     where there are any). ``spacing_mm`` is None for each case's own spacing. ``mirrors`` are the axes, of R, A and S,
-    along which an image shows as much when it is mirrored: what is made of it says nothing of sides. ``changes`` replaces numbers of the
-    recipe's ``Settings``. ``strength`` says that the target is the first input, only better (less noise, finer), and
-    which share of the change a model applies unless its user says otherwise; None where that has no sense.
+    along which an image shows as much when it is mirrored: what is made of it says nothing of sides. ``changes``
+    replaces numbers of the recipe's ``Settings``. ``strength`` says that the target is the first input, only better
+    (less noise, finer), and which share of the change a model applies unless its user says otherwise; None where that
+    has no sense.
     ``consistent`` is the way of making the first input coarser that a result is held to: a last step brings it to where
     this way gives the input back; None for no such step. ``finish``
     are steps on label maps after prediction, such as keeping the largest part: a user's results and those that are

@@ -53,7 +53,7 @@ def predict(
     for one in passes:
         if isinstance(one, Blend):
             known.update(zip(one.writes, one.blended(known), strict=True))
-            account.append(f"{type(one).__name__.lower()} of {', '.join(one.reads)}")
+            account.append(one.account)
             continue
         if isinstance(one, Draw):
             written, said = _drawn(one, networks[one.network], known, device, progress)
@@ -129,7 +129,10 @@ def _run_pass(
                 raise
             reasons.append(str(error).splitlines()[0])
             continue
-        said = f"{one.network}: {len(planned.starts)} windows of {'×'.join(map(str, planned.size))} on {where}"
+        mirrored = f", mirrored along {' and '.join(map(str, one.mirrored))}" if one.mirrored else ""
+        said = (
+            f"{one.network}: {len(planned.starts)} windows of {'×'.join(map(str, planned.size))} on {where}{mirrored}"
+        )
         written = {
             name: np.ascontiguousarray(np.flip(np.moveaxis(volume, 0, one.axis), one.mirrored))
             for name, volume in answers.items()

@@ -119,7 +119,7 @@ def stacked(rows: list[Path], output: Path) -> None:
     for one in pictures:
         whole.paste(one, (0, top))
         top += one.height
-    whole.quantize(256).save(output, optimize=True)
+    whole.save(output, optimize=True)
 
 
 def missing(case: Case, data: Path) -> list[str]:

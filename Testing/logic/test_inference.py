@@ -278,8 +278,9 @@ def random_opinions(steps, volume):
         torch.manual_seed(1)
         network = PlainUNet(2, 1, 3, width=4, levels=2).eval()
         torch.nn.init.normal_(network.output.weight)
-    done = predict(steps, {"generator": network}, {"mr": volume}, CPU).volumes
-    scores = [[done[name] for name in step.writes] for step in (*steps[:-1], TISSUES)]
+    found = predict(steps, {"generator": network}, {"mr": volume}, CPU)
+    assert found.account[-1] == f"mean probability of {len(steps) - 1} opinions"
+    scores = [[found.volumes[name] for name in step.writes] for step in (*steps[:-1], TISSUES)]
     shares = torch.tensor(np.array(scores), dtype=torch.float64).softmax(1)
     return shares[:-1], shares[-1]
 
