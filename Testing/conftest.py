@@ -1,8 +1,13 @@
-"""What tests of all kinds share: where the real images are."""
+"""What tests of all kinds share: where the real images are, and one thread each."""
 
+import os
 from pathlib import Path
 
 import pytest
+
+# As many tests run at once as there are cores: their threads, and those of the children that they start, would only
+# wait for each other. Set before anything imports torch, and before the workers are started, which inherit it.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ def environment():
     """The environment of a child that finds the payloads."""
     usual = child_environment()
     folders = [usual["PYTHONPATH"], str(Path(__file__).parent)]
-    return {**usual, "PYTHONPATH": os.pathsep.join(folders), "OMP_NUM_THREADS": "1"}
+    return {**usual, "PYTHONPATH": os.pathsep.join(folders)}
 
 
 @pytest.fixture

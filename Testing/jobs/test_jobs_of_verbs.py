@@ -4,7 +4,6 @@ import json
 
 import numpy as np
 import pytest
-import torch
 from toys import save_toy
 from watching import eventually
 
@@ -36,10 +35,7 @@ def begin(job, image, output):
     job.start("translate", "--model", MODEL, "--device", "cpu", job.folder / "in.npy", output)
 
 
-def test_translation_is_that_of_this_process_bit_by_bit(verb, monkeypatch):
-    # As many threads as the child has by itself: the order of a sum is the last bit of it.
-    threads = torch.get_num_threads()
-    monkeypatch.setattr(verb, "_environment", {**verb._environment, "OMP_NUM_THREADS": str(threads)})
+def test_translation_is_that_of_this_process_bit_by_bit(verb):
     image, events = phantom(8), []
     begin(verb, image, verb.folder / "out.npy")
     assert verb.wait(events.append, timeout=120) is State.DONE, verb.error

@@ -487,7 +487,6 @@ def test_module_runs_as_a_program(mr_file, out, pristine_toy):
         **os.environ,
         "PYTHONPATH": str(Path(MedGANLogic.__file__).parents[1]),
         BUNDLES_VARIABLE: str(pristine_toy.parent),
-        "OMP_NUM_THREADS": "1",
         "PYTHONUTF8": "1",
     }
     shutil.copy(mr_file, out / "mr.nii.gz")

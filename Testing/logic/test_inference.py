@@ -150,7 +150,6 @@ def kibibytes(key):
     line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(key))
     return int(line.split()[1])
 
-torch.set_num_threads(1)
 network, image = {network}({dimensions}, 1, 1, width=8, levels=2).eval(), torch.zeros(1, 1, *{shape})
 with torch.no_grad():
     network(image[..., :16, :16])

@@ -5,7 +5,6 @@ from dataclasses import fields, replace
 
 import numpy as np
 import pytest
-import torch
 
 from MedGANLogic import recipes
 from MedGANLogic.cohort import Case
@@ -15,14 +14,6 @@ from MedGANLogic.study import TRANSLATION, Settings
 SHAPE = (40, 36, 12)
 TOY = {"width": 4, "levels": 3, "patch": 32, "batch": 2, "steps": 40}
 PARTS = ("train", "train", "validation", "test")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def _limb(seed):

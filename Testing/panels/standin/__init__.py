@@ -148,4 +148,4 @@ def wait_until(condition, seconds=10.0):
     deadline = QtCore.QDeadlineTimer(int(seconds * 1000))
     while not condition():
         assert not deadline.hasExpired(), f"not within {seconds} s: {condition}"
-        QtTest.QTest.qWait(1)
+        QtTest.QTest.qWait(10)
