@@ -330,8 +330,8 @@ def _without_memory(card: NetworkCard) -> Network:
 
 
 def _asked(one: Step) -> Step:
-    """Return a step as it would be under other names and along the first axis."""
-    return replace(one, writes=("",) * len(one.writes), axis=0) if type(one) is Pass else one
+    """Return a step as it would be under other names, along the first axis and not mirrored."""
+    return replace(one, writes=("",) * len(one.writes), axis=0, mirrored=()) if type(one) is Pass else one
 
 
 def _refuse_misfit(one: Step, card: Card, networks: Mapping[str, Network]) -> None:
