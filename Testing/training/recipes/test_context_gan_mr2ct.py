@@ -207,7 +207,7 @@ def test_an_estimate_comes_with_its_neighbouring_slices_as_the_input_does(toy_st
     study = toy_study(2, 1)
     pool = Pool(study, toy_cohort(study)[:2])
     plain = Batches(Feed(1, Pair((16, 16), PLAIN)), pool, (0,))
-    turned = Feed(4, Pair((16, 16), replace(PLAIN, mirror=True), also=("again",)))
+    turned = Feed(4, Pair((16, 16), replace(PLAIN, mirrored=(0, 1, 2)), also=("again",)))
     for place, volumes in enumerate(pool.volumes):
         scale = pool.scales[place]["mr"]
         pool.prepared[place] = {"again": scale.to_network(volumes["mr"].astype(np.float32))}
