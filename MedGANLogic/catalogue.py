@@ -202,6 +202,11 @@ class Model:
     folder: Path
     sha256: str
 
+    @property
+    def is_shipped(self) -> bool:
+        """Whether it lies where MedGAN's own models do."""
+        return self.folder.resolve().parent == resource("Bundles").resolve()
+
 
 def resource(relative: str) -> Path:
     """Return a file or folder of ``Resources``, in a checkout, an installed Slicer extension and a wheel alike."""
@@ -242,12 +247,11 @@ def find(name_or_path: str) -> Model:
 
 def read(folder: Path) -> Model:
     """Read a bundle's card without touching its weights. Raises BundleError where there is none or it is refused."""
-    card = Card.from_json(read_json(folder / CARD))
-    digest = sha256(folder / MANIFEST)
-    shipped = folder.resolve().parent == resource("Bundles").resolve()
-    if shipped and card.name in SHIPPED and SHIPPED[card.name] != digest:
-        raise BundleError(f"{folder} is not the {card.name} that was shipped: install MedGAN again")
-    return Model(card, folder, digest)
+    model = Model(Card.from_json(read_json(folder / CARD)), folder, sha256(folder / MANIFEST))
+    name = model.card.name
+    if model.is_shipped and SHIPPED.get(name, model.sha256) != model.sha256:
+        raise BundleError(f"{folder} is not the {name} that was shipped: install MedGAN again")
+    return model
 
 
 def read_json(path: Path) -> Any:

@@ -13,7 +13,6 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from MedGANLogic import catalogue
 from MedGANLogic.__main__ import main as medgan
@@ -138,10 +137,7 @@ def left_out(models: Mapping[str, Model], known: Mapping[str, Case], data: Path)
 def main(arguments: list[str]) -> int:
     """Draw what can be drawn, and say what cannot."""
     data, output = map(Path, arguments)
-    bundles = catalogue.resource("Bundles").resolve()
-    models: dict[str, Any] = {
-        one.card.name: one for one in catalogue.models() if one.folder.resolve().parent == bundles
-    }
+    models = {one.card.name: one for one in catalogue.models() if one.is_shipped}
     known = cases(STUDIES / "functions.toml")
     without = left_out(models, known, data)
     for name, why in without.items():

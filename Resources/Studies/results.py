@@ -6,14 +6,13 @@ python Resources/Studies/results.py docs/results.md      (or: make results)
 import sys
 from pathlib import Path
 
-from MedGANLogic.catalogue import models, resource
+from MedGANLogic.catalogue import models
 from MedGANLogic.evaluation.results import results_page
 
 
 def main() -> None:
     """Write the page."""
-    bundles = resource("Bundles").resolve()
-    shipped = [model for model in models() if model.folder.resolve().parent == bundles]
+    shipped = [model for model in models() if model.is_shipped]
     Path(sys.argv[1]).write_text(results_page(shipped, "../Resources/Bundles"), encoding="utf-8")
 
 
