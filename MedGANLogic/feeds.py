@@ -26,7 +26,7 @@ _SMOOTH = {2: "bicubic", 3: "trilinear"}
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Chances taken with a patch: mirrored along each of some axes, slices first; quarter turns in plane; contrast.
+    """Chances taken with a patch: mirrored along the axes that its study allows; quarter turns in plane; contrast.
 
     ``contrast`` is the standard deviation of the logarithm of a gamma and of a gain, the same for all colours of a
     photograph; a volume with a fixed unit (HU, SUV) keeps its values, because there a value means something. ``bent``
@@ -44,7 +44,7 @@ class Augmentation:
     smoothly, by ``warp`` voxels (standard deviation) at points 8 voxels apart; it interpolates along every axis.
     """
 
-    mirrored: tuple[int, ...] = (0, 1, 2)
+    mirrored: bool = True
     quarter_turns: bool = True
     contrast: float = 0.1
     bent: float = 0.0
@@ -289,7 +289,8 @@ class _Cut:
         # A patch begins where a voxel of the coarser volumes does.
         self.start = [_start(int(centre[axis]), size, shape[axis]) // by * by for axis, size, by in places]
         # Where the slice's axes are not alike, turned by a quarter they would be other ones.
-        self.chance = _Chance(rng, augmentation, turn=1 if self.factors[1] == self.factors[2] else 2)
+        turn = 1 if self.factors[1] == self.factors[2] else 2
+        self.chance = _Chance(rng, augmentation, map(seen.index, self.study.mirrored_axes), turn)
         # Which of the ways in which roles may be made, alike for all of them.
         several = max((len(made.degraded) for made in self.study.made.values()), default=0)
         self.way = int(rng.integers(several)) if several > 1 else 0
@@ -372,11 +373,14 @@ def _between(rng: np.random.Generator, limits: tuple[float, float]) -> np.float3
 
 
 class _Chance:
-    """One draw of an augmentation, the same for all volumes of a patch; ``turn``: quarters that a turn is made of."""
+    """One draw of an augmentation, the same for all volumes of a patch.
 
-    def __init__(self, rng: np.random.Generator, augmentation: Augmentation, turn: int = 1) -> None:
+    ``axes`` are those along which it may be mirrored; a turn is made of ``turn`` quarters.
+    """
+
+    def __init__(self, rng: np.random.Generator, augmentation: Augmentation, axes: Iterable[int], turn: int) -> None:
         mirrors = rng.random(3) < 0.5
-        self.mirrored = [axis for axis in augmentation.mirrored if mirrors[axis]]
+        self.mirrored = [axis for axis in axes if augmentation.mirrored and mirrors[axis]]
         # In 2D a patch is one slice thick: mirroring along the slice axis is a matter of its neighbours' order.
         self.stack_turned = 0 in self.mirrored
         self.turns = turn * int(rng.integers(4)) if augmentation.quarter_turns else 0

@@ -86,8 +86,8 @@ class Study:
     says of a subject in the column ``class``, one of these, and in columns of numbers, each with the values that become
     -1 and 1. ``dimensions`` is 2 or 3; with 2, a network reads ``neighbours`` slices on either side of its own (2.5D
     where there are any). ``spacing_mm`` is None for each case's own spacing. ``mirrors`` are the axes, of R, A and S,
-    along which an image shows as much when it is mirrored: what is made of it says nothing of sides. ``changes``
-    replaces numbers of the recipe's ``Settings``. ``strength`` says that the target is the first input, only better
+    along which an image shows as much when it is mirrored, so that training may show it thus; None for all of them, or
+    where the first target is a label map, which may say of sides, for none. ``changes`` replaces numbers of the recipe's ``Settings``. ``strength`` says that the target is the first input, only better
     (less noise, finer), and which share of the change a model applies unless its user says otherwise; None where that
     has no sense.
     ``consistent`` is the way of making the first input coarser that a result is held to: a last step brings it to where
@@ -107,7 +107,7 @@ class Study:
     spacing_mm: tuple[float, float, float] | None = None
     plane: str = "axial"
     seed: int = 0
-    mirrors: tuple[str, ...] = ()
+    mirrors: tuple[str, ...] | None = None
     made: Mapping[str, Made] = field(default_factory=dict)
     guides: Mapping[str, Domain] = field(default_factory=dict)
     classes: tuple[str, ...] = ()
@@ -139,8 +139,9 @@ class Study:
             raise StudyError(f"{found}: expected 2 or 3, 0 or more, and one of {', '.join(PLANES)}")
         if self.spacing_mm and not all(0 < length < math.inf for length in self.spacing_mm):
             raise StudyError(f"spacing_mm is {list(self.spacing_mm)}: expected lengths above 0")
-        if len(set(self.mirrors)) != len(self.mirrors) or not set(self.mirrors) <= set(_AXES):
-            raise StudyError(f"mirrors is {list(self.mirrors)}: expected axes among {', '.join(_AXES)}, each once")
+        mirrors = self.mirrors or ()
+        if len(set(mirrors)) != len(mirrors) or not set(mirrors) <= set(_AXES):
+            raise StudyError(f"mirrors is {list(mirrors)}: expected axes among {', '.join(_AXES)}, each once")
         if self.seed < 0:
             raise StudyError(f"seed is {self.seed}: expected 0 or more")
         self._refuse_made()
@@ -271,9 +272,10 @@ class Study:
     @property
     def mirrored_axes(self) -> tuple[int, ...]:
         """``mirrors`` among a volume's axes, slices first."""
+        mirrors = self.mirrors if self.mirrors is not None else "" if self.task == "segmentation" else _AXES
         through = PLANES[self.plane]
         order = [through, *(axis for axis in range(3) if axis != through)]
-        return tuple(sorted(order.index(_AXES.index(axis)) for axis in self.mirrors))
+        return tuple(sorted(order.index(_AXES.index(axis)) for axis in mirrors))
 
     @property
     def out_channels(self) -> int:
@@ -463,6 +465,7 @@ class Study:
             "spacing_mm": self.spacing_mm and list(self.spacing_mm),
             "plane": self.plane,
             "seed": self.seed,
+            **({"mirrors": list(self.mirrors)} if self.mirrors is not None else {}),
             "made": {role: made.to_json() for role, made in self.made.items()},
             "guides": {role: domain.to_json() for role, domain in self.guides.items()},
             "classes": list(self.classes),

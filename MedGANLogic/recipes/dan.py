@@ -55,7 +55,7 @@ def recipe(study: Study) -> Recipe:
             "λ rises from 0 to .1 over the first half of the adversarial phase; Adam [assumed]",
             "the evaluator's score of labelled images moves the evaluator alone, not the segmenter too [assumed]",
             "batch norm and no pre-training on photographs, because nothing is downloaded [assumed]",
-            "patches around the body, mirrored, contrast of MR jittered [assumed]",
+            "patches around the body, mirrored as `mirrors` says, contrast of MR jittered [assumed]",
             *study.departures(PUBLISHED),
         ),
     )

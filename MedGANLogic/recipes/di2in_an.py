@@ -53,7 +53,8 @@ def recipe(study: Study) -> Recipe:
             "a U-Net's layers, batch norm, nearest-neighbour doubling; a branch a level, of equal weight [assumed]",
             "softmax over background and labels; the judge sees all of them, and SRGAN's layers are its own [assumed]",
             "the judge learns at a tenth of the rate [assumed]",
-            "patches around the body, mirrored; where a voxel does not count, the judge sees the truth [assumed]",
+            "patches around the body, mirrored as `mirrors` says; where a voxel does not count, the judge sees the "
+            "truth [assumed]",
             *study.departures(PUBLISHED),
         ),
     )

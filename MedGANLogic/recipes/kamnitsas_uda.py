@@ -59,7 +59,8 @@ def recipe(study: Study) -> Recipe:
             "RMSProp with DeepMedic's numbers for both networks, constant rate [paper?]; SGD [seed]",
             "α rises from 0 to .05 over epochs 10 to 35 [paper?], taken as shares of 50 epochs [assumed]",
             "which layers the domain classifier reads, and its own layers [paper?]",
-            "padded convolutions and one window for both paths; patches around the body, mirrored [assumed]",
+            "padded convolutions and one window for both paths; patches around the body, mirrored as `mirrors` says "
+            "[assumed]",
             *study.departures(PUBLISHED),
         ),
     )

@@ -59,7 +59,8 @@ def recipe(study: Study) -> Recipe:
             "labels of a patch's centre (third-party code: of every second voxel of all of it) [assumed]",
             "intensities by each volume's own window, not equalised over the cohort; windows of any size that overlap, "
             "not tiles side by side; small components go where a study's finish takes them away [assumed]",
-            "the discriminator's turn first; patches around the body, mirrored, contrast of MR jittered [assumed]",
+            "the discriminator's turn first; patches around the body, mirrored as `mirrors` says, contrast of MR "
+            "jittered [assumed]",
             *study.departures(PUBLISHED),
         ),
     )

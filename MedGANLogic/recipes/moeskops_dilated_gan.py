@@ -54,7 +54,7 @@ def recipe(study: Study) -> Recipe:
             "three turns a batch [paper?]; each with an Adam of its own, the third's rate times its weight [assumed]",
             "a discriminator of whole patches, SRGAN's, on image and one-hot or probabilities [assumed]",
             "zero padding; voxels where the volumes disagree show the discriminator the labels [assumed]",
-            "patches around the body, mirrored, contrast of MR jittered [assumed]",
+            "patches around the body, mirrored as `mirrors` says, contrast of MR jittered [assumed]",
             *study.departures(PUBLISHED),
         ),
     )

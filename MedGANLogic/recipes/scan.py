@@ -55,7 +55,8 @@ def recipe(study: Study) -> Recipe:
             "residual blocks and their kernels [paper: third-party code]; several channels copied as one [assumed]",
             "the critic's first maps are as many as the segmenter's, or just more, beside its more channels [assumed]",
             "where a voxel does not count, the critic sees the truth; in each step its turn comes first [assumed]",
-            "patches around the body, not the whole X-ray resized; mirrored, contrast of MR jittered [assumed]",
+            "patches around the body, not the whole X-ray resized; mirrored as `mirrors` says, contrast of MR "
+            "jittered [assumed]",
             *study.departures(PUBLISHED),
         ),
     )

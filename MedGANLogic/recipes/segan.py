@@ -56,7 +56,7 @@ def recipe(study: Study) -> Recipe:
             "softmax over background and labels (paper: a sigmoid a label), the same for one label [assumed]",
             "one critic sees all labels' masks; three levels of 64, 128, 256 [paper: third-party code]",
             "skips summed [paper: third-party code]; batch norm's gains are clipped too [paper: released code]",
-            "voxels where the volumes disagree are dark; mirrored, contrast of MR jittered [assumed]",
+            "voxels where the volumes disagree are dark; mirrored as `mirrors` says, contrast of MR jittered [assumed]",
             *study.departures(PUBLISHED),
         ),
     )

@@ -63,8 +63,8 @@ def recipe(study: Study) -> Recipe:
             "ResNet-50 begins with drawn weights, because nothing is downloaded [assumed]",
             "Dice of each slice by itself, 1 added above and below [assumed]; of the batch [paper: related code]",
             "one network for all views, whose mean probability counts; half the judge's rate, decay 1e-5 [assumed]",
-            "a history of 10 fakes [paper: related code]; patches around the body, mirrored, MR's contrast "
-            "jittered [assumed]",
+            "a history of 10 fakes [paper: related code]; patches around the body, mirrored as `mirrors` says, MR's "
+            "contrast jittered [assumed]",
             *study.departures(PUBLISHED),
         ),
     )

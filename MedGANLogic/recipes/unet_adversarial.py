@@ -48,7 +48,7 @@ def recipe(study: Study) -> Recipe:
             Player("generator", ("generator",), adam, segmented, schedule=cosine, after=(average,)),
         ),
     )
-    patch = Augmentation(mirrored=study.mirrored_axes, quarter_turns=False, contrast=0.2, warped=0.5)
+    patch = Augmentation(quarter_turns=False, contrast=0.2, warped=0.5)
     feed = Feed(settings.batch, Pair(study.patch_shape(settings.patch), patch))
     return Recipe(
         title="U-Net against a judge of label maps",
@@ -59,8 +59,8 @@ def recipe(study: Study) -> Recipe:
         departures=(
             "a U-Net with batch norm, and Dice beside cross entropy, in place of dilated networks [assumed]",
             "a patch discriminator on image and label map, one-hot or probabilities (paper: their product) [assumed]",
-            "half of the patches skewed and warped, contrast of MR jittered; mirrored, in prediction too (the mean of "
-            "both), along the axes of which the study says that its labels know no sides [assumed]",
+            "half of the patches skewed and warped, contrast of MR jittered; mirrored as `mirrors` says, in prediction "
+            "too (the mean of all) [assumed]",
             "predicts with an exponential average (.998) of the weights [assumed]",
             *study.departures(PUBLISHED),
         ),

@@ -19,7 +19,7 @@ from MedGANLogic.recipe import build
 from MedGANLogic.study import SUPER_RESOLUTION, Study, StudyError
 
 WAYS = (Averaged, KSpaceCropped, SliceProfile)
-PLAIN = Augmentation(mirrored=(), quarter_turns=False, contrast=0)
+PLAIN = Augmentation(mirrored=False, quarter_turns=False, contrast=0)
 THICK = replace(SUPER_RESOLUTION, dimensions=3, made={"mr": Averaged("fine", (4, 1, 2))})
 MIXED = Mixed((Averaged("fine", 2), KSpaceCropped("fine", 2), SliceProfile("fine", 2, 1.2)))
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from MedGANLogic.cohort import Case, CohortError
-from MedGANLogic.domain import CT, MR, PET, PHOTOGRAPH, Domain, FixedWindow
+from MedGANLogic.domain import CT, MR, PET, PHOTOGRAPH, Domain, FixedWindow, Label, Labels
 from MedGANLogic.feeds import Augmentation, Batches, Feed, Pair, Pool
 from MedGANLogic.study import Study
 from MedGANLogic.training import Loader
@@ -18,7 +18,7 @@ from MedGANLogic.training import Loader
 SHAPE = (24, 20, 6)
 SECOND = 10_000
 NUMBER = Domain("CT", "HU", FixedWindow(0, 32767, body_above=0), background=0)
-PLAIN = Augmentation(mirrored=(), quarter_turns=False, contrast=0)
+PLAIN = Augmentation(mirrored=False, quarter_turns=False, contrast=0)
 ALL = Augmentation(quarter_turns=True, contrast=0.3)
 BENT = Augmentation(quarter_turns=True, contrast=0.3, bent=1.0)
 WARPED = Augmentation(quarter_turns=True, contrast=0.3, warped=1.0)
@@ -142,12 +142,30 @@ def test_input_and_target_stay_aligned_under_augmentation(case, dimensions, neig
 
 
 @pytest.mark.parametrize("axis", [1, 2])
-def test_only_the_axes_asked_for_are_mirrored(case, axis):
-    augmentation = replace(PLAIN, mirrored=(axis,))
-    patches = [one["input"][0] for one in drawn(numbered(2, 0), case, 6, augmentation)]
+def test_only_the_axes_that_a_study_names_are_mirrored(case, axis):
+    study = replace(numbered(2, 0), mirrors=("SRA"[axis],))
+    patches = [one["input"][0] for one in drawn(study, case, 6, replace(PLAIN, mirrored=True))]
     rising = [np.sign(np.diff(patch, axis=other - 1)).mean() for patch in patches for other in (axis, 3 - axis)]
     assert {round(float(way)) for way in rising[::2]} == {-1, 1}
     assert len({round(float(way)) for way in rising[1::2]}) == 1
+
+
+@pytest.mark.parametrize(("mirrors", "ways"), [(None, 1), (("A",), 2), (("R", "A", "S"), 8)])
+def test_labels_may_say_of_sides_and_are_mirrored_only_along_axes_that_a_study_names(case, mirrors, ways):
+    labelled = Domain("SEG", "label", Labels((Label(1, "there", (230, 110, 60)),)), 0.0)
+    study = Study({"here": NUMBER}, {"there": labelled}, 3, mirrors=mirrors)
+    patches = [one["input"][0] for one in drawn(study, case, 4, replace(PLAIN, mirrored=True), count=100)]
+    assert len({tuple(np.sign(np.diff(patch, axis=axis)).mean() for axis in range(3)) for patch in patches}) == ways
+
+
+def test_the_axis_that_a_study_names_is_mirrored_in_every_view(case):
+    study, ways = replace(numbered(), mirrors=("A",)), {0: set(), 1: set(), 2: set()}
+    feed, pool = Feed(1, Pair((4, 4), replace(PLAIN, mirrored=True), views=3)), Pool(study, [case])
+    for number in range(120):
+        index = places(feed.draw(pool, (0,), number, 0)["input"][0])
+        for axis in range(3):
+            ways[axis] |= set(np.unique(np.diff(index[axis])).tolist() + np.unique(np.diff(index[axis].T)).tolist())
+    assert ways == {0: {0, 1}, 1: {-1, 0, 1}, 2: {0, 1}}
 
 
 def test_mirrors_and_quarter_turns_all_happen(case):

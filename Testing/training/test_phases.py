@@ -21,7 +21,7 @@ from MedGANLogic.recipe import Clip, ExtraTurns, Linear, Phase, Player, Term, bu
 from MedGANLogic.training import CHECKPOINT, Pace, Run, TrainingError, fit, paced_phases, start
 
 CPU = torch.device("cpu")
-PLAIN = Augmentation(mirrored=(), quarter_turns=False, contrast=0)
+PLAIN = Augmentation(mirrored=False, quarter_turns=False, contrast=0)
 
 
 @pytest.fixture(autouse=True)

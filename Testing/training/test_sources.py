@@ -15,7 +15,7 @@ from MedGANLogic.study import CLASSES, GENERATION, SEGMENTATION, SUPER_RESOLUTIO
 from MedGANLogic.training import Loader
 
 CPU = torch.device("cpu")
-PLAIN = Augmentation(mirrored=(), quarter_turns=False, contrast=0)
+PLAIN = Augmentation(mirrored=False, quarter_turns=False, contrast=0)
 FLAT = replace(TRANSLATION, neighbours=0)
 
 

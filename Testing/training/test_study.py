@@ -2,7 +2,7 @@
 
 import re
 import tomllib
-from dataclasses import replace
+from dataclasses import MISSING, fields, replace
 from pathlib import Path
 
 import pytest
@@ -13,8 +13,9 @@ from MedGANLogic.domain import CT, MR, PET, UNLIKENESS, FixedWindow
 from MedGANLogic.recipe import build, rehearse
 from MedGANLogic.study import SEGMENTATION, TRANSLATION, Study, StudyError
 
-DOCS = Path(__file__).resolve().parents[2] / "docs"
-PAGES = "".join((DOCS / page).read_text(encoding="utf-8") for page in ("train.md", "super-resolution.md"))
+TOP = Path(__file__).resolve().parents[2]
+SHIPPED = [file for file in (TOP / "Resources" / "Studies").glob("*.toml") if file.stem != "functions"]
+PAGES = "".join((TOP / "docs" / page).read_text(encoding="utf-8") for page in ("train.md", "super-resolution.md"))
 EXAMPLES = re.findall(r"```toml\n(.*?)```", PAGES, re.DOTALL)
 LABELS = {"name": "Labels", "labels": [{"value": 1, "name": "fat"}, {"value": 2, "name": "bone", "colour": [1, 2, 3]}]}
 
@@ -34,9 +35,19 @@ def test_the_docs_have_an_example_of_every_kind_of_task():
     assert any(len(study.inputs) == 2 for study in studies)
 
 
-def test_a_study_is_equal_after_json():
-    for name in recipes.names():
-        assert Study.from_json(recipes.example(name).to_json()) == recipes.example(name)
+def test_a_study_is_equal_after_json_whatever_field_it_uses():
+    studies = [recipes.example(name) for name in recipes.names()]
+    studies += [Study.from_json(tomllib.loads(text)) for text in EXAMPLES]
+    studies += [Study.from_file(file) for file in SHIPPED]
+    used = set()
+    for study in studies:
+        assert Study.from_json(study.to_json()) == study
+        used |= {
+            field.name
+            for field in fields(Study)
+            if getattr(study, field.name) != (field.default if field.default_factory is MISSING else {})
+        }
+    assert used == {field.name for field in fields(Study)}
 
 
 @pytest.mark.parametrize("usual", [MR, CT, PET, UNLIKENESS], ids=lambda domain: domain.modality)

@@ -52,7 +52,7 @@ from MedGANLogic.training import (
 from MedGANLogic.validation import validate
 
 CPU = torch.device("cpu")
-STEADY = Augmentation(mirrored=(), quarter_turns=False, contrast=0.0)
+STEADY = Augmentation(mirrored=False, quarter_turns=False, contrast=0.0)
 #: Recipes that learn from pairs alone, and quickly: what holds of a run is tried on these.
 PAIRED = ("l1", "pix2pix", "pix2pix-plain")
 LOG = "log.jsonl"

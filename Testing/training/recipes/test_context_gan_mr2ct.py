@@ -23,7 +23,7 @@ from MedGANLogic.study import TRANSLATION
 from MedGANLogic.training import Pace, Run, fit, optimizers_of, resume, start
 
 NAME = "context-gan-mr2ct"
-PLAIN = Augmentation(mirrored=(), quarter_turns=False, contrast=0)
+PLAIN = Augmentation(mirrored=False, quarter_turns=False, contrast=0)
 
 
 @pytest.fixture

@@ -84,7 +84,7 @@ def test_mr_and_ct_come_from_other_patients_at_places_of_their_own(toy_study, to
     study = toy_study(2, 0, example=recipes.example(NAME))
     cases = [numbered(toy_case(str(number), "train", number), role) for number, role in enumerate(("mr", "ct") * 2)]
     (phase,) = build(recipes.load(NAME), study).phases
-    plain = Augmentation(mirrored=(), quarter_turns=False, contrast=0.0)
+    plain = Augmentation(mirrored=False, quarter_turns=False, contrast=0.0)
     feed = Feed(1, *(replace(source, augmentation=plain) for source in phase.feed.sources))
     pool = Pool(study, cases)
     mr, ct = study.domains["mr"].window.scale(cases[0].volumes["mr"]), study.domains["ct"].window.scale(np.empty(0))
