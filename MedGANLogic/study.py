@@ -87,7 +87,8 @@ class Study:
     -1 and 1. ``dimensions`` is 2 or 3; with 2, a network reads ``neighbours`` slices on either side of its own (2.5D
     where there are any). ``spacing_mm`` is None for each case's own spacing. ``mirrors`` are the axes, of R, A and S,
     along which an image shows as much when it is mirrored, so that training may show it thus; None for all of them, or
-    where the first target is a label map, which may say of sides, for none. ``changes`` replaces numbers of the recipe's ``Settings``. ``strength`` says that the target is the first input, only better
+    where the first target is a label map, which may say of sides, for none. ``changes``
+    replaces numbers of the recipe's ``Settings``. ``strength`` says that the target is the first input, only better
     (less noise, finer), and which share of the change a model applies unless its user says otherwise; None where that
     has no sense.
     ``consistent`` is the way of making the first input coarser that a result is held to: a last step brings it to where
