@@ -45,9 +45,9 @@ from MedGANLogic.presenters.translation import Chosen, Devices, Given, Work, acc
 #: How often a running child is looked at.
 _POLL_MILLISECONDS = 50
 #: What another model is not asked for because the last one was.
-_UNCHOSEN = {"in_spite_of_errors": False, "strength": None, "choices": {}, "probabilities": False}
+_UNCHOSEN = {"in_spite_of_errors": False, "strength": None, "like": "", "choices": {}, "probabilities": False}
 #: What the panel hands on as it was chosen.
-_ASKED = ("device", "strength", "seed", "count", "probabilities", "in_spite_of_errors")
+_ASKED = ("device", "strength", "like", "seed", "count", "probabilities", "in_spite_of_errors")
 #: What a field shows that was left alone, and the row of the first one.
 _ANY, _FIRST_CHOICE = _("any"), 4
 #: What may be given for an image, and for labels.
@@ -84,8 +84,8 @@ class MedGANLogic(ScriptedLoadableModuleLogic):
         """Translate a volume, or nodes by role, and return the new node, or a list where there are several.
 
         Waits, and keeps Slicer alive meanwhile. For a model without input give None. ``chosen`` is what
-        ``presenters.translation.Chosen`` holds: ``device``, ``strength``, ``seed``, ``count``, ``choices``, ….
-        Raises MedGANError with a sentence.
+        ``presenters.translation.Chosen`` holds: ``device``, ``strength``, ``like``, ``seed``, ``count``, ``choices``,
+        …. Raises MedGANError with a sentence.
         """
         translation = self.begin(inputNodes, modelName, **chosen)
         translation.finish(lambda _translation: slicer.app.processEvents())
@@ -195,6 +195,7 @@ class MedGANWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.maskSelector.connect("currentNodeChanged(vtkMRMLNode*)", self._onMask)
         self.ui.segmentSelector.connect("activated(int)", self._onSegment)
         self.ui.strengthSlider.connect("valueChanged(double)", lambda value: self._choose(strength=round(value, 3)))
+        self.ui.scannerSelector.connect("activated(int)", self._onScanner)
         self.ui.seedSpinBox.connect("valueChanged(int)", lambda value: self._choose(seed=int(value)))
         self.ui.countSpinBox.connect("valueChanged(int)", lambda value: self._choose(count=int(value)))
         self.ui.deviceSelector.connect("activated(int)", self._onDevice)
@@ -240,6 +241,9 @@ class MedGANWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def _onDevice(self, _index):
         self._choose(device=self.ui.deviceSelector.currentData)
+
+    def _onScanner(self, _index):
+        self._choose(like=self.ui.scannerSelector.currentData)
 
     def _onSegment(self, _index):
         self._state.segmentID = self.ui.segmentSelector.currentData or ""
@@ -560,6 +564,7 @@ class MedGANWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             ("maskLabel", "maskSelector", seen.takes_mask),
             ("segmentLabel", "segmentSelector", bool(segments)),
             ("strengthLabel", "strengthSlider", seen.strength is not None),
+            ("scannerLabel", "scannerSelector", bool(seen.scanners)),
             ("seedLabel", "seedSpinBox", seen.seed is not None),
             ("countLabel", "countSpinBox", seen.count is not None),
         ):
@@ -576,6 +581,7 @@ class MedGANWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         _say(self.ui.deviceReasonLabel, html.escape(seen.device_says))
         if seen.strength is not None:
             _quietly(self.ui.strengthSlider, "setValue", seen.strength)
+        _fill(self.ui.scannerSelector, seen.scanners, seen.like)
         if seen.seed is not None:
             _quietly(self.ui.seedSpinBox, "setValue", seen.seed)
             _quietly(self.ui.countSpinBox, "setValue", seen.count)

@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 
 from MedGANLogic import __version__, catalogue
 from MedGANLogic.catalogue import RESEARCH_USE, Model
+from MedGANLogic.degradation import LIKE
 from MedGANLogic.domain import in_unit
 from MedGANLogic.errors import MedGANError
 
@@ -267,6 +268,7 @@ def _translate_one(options: argparse.Namespace, bundle: Any, source: Path, outpu
         options.strength,
         options.force,
         options.probabilities,
+        _held_to(options, bundle.card),
     )
     before = finished(output, request.fingerprint(bundle))
     if before is not None:
@@ -283,6 +285,13 @@ def _translate_one(options: argparse.Namespace, bundle: Any, source: Path, outpu
         print(f"{finding['level']}: {finding['text']}", file=sys.stderr)
     _told(options, output, provenance)
     return provenance
+
+
+def _held_to(options: argparse.Namespace, card: catalogue.Card) -> Any:
+    """Return the scanner that a model's result is held to, by ``--like`` and ``--thickness``; None for none."""
+    if options.like and max(card.finer) == 1:
+        raise MedGANError(f"{card.name} makes no finer image: there is nothing that --like could hold to a scanner")
+    return _way_by(options, card.finer) if options.like else None
 
 
 def _dicom(options: argparse.Namespace) -> int:
@@ -575,20 +584,19 @@ def _simulate_low_dose(options: argparse.Namespace) -> int:
 
 def _way(options: argparse.Namespace) -> Any:
     """Return what makes an image coarser, by ``--by``, ``--like`` and ``--thickness``."""
-    from MedGANLogic.degradation import Averaged, Degraded, KSpaceCropped, SliceProfile
-
     if len(options.by) not in (1, 3):
         raise MedGANError(f"--by has {len(options.by)} numbers: give one, or left-right, front-back and head-foot")
-    x, y, z = options.by * (3 // len(options.by))
-    ways: dict[str, Callable[[], Degraded]] = {
-        "box": lambda: Averaged("scan", (z, x, y)),
-        "k-space": lambda: KSpaceCropped("scan", (z, x, y)),
-        "profile": lambda: SliceProfile("scan", (z, x, y), options.thickness),
-    }
+    return _way_by(options, options.by * (3 // len(options.by)))
+
+
+def _way_by(options: argparse.Namespace, by: Sequence[int]) -> Any:
+    from MedGANLogic.degradation import way_like
+
+    x, y, z = by
     try:
-        return ways[options.like]()
+        return way_like(options.like, (x, y, z), options.thickness)
     except ValueError as error:
-        raise MedGANError(f"--by: {error}") from error
+        raise MedGANError(f"--like {options.like}: {error}") from error
 
 
 def _simulate_coarser(options: argparse.Namespace) -> int:
@@ -707,11 +715,14 @@ def _parser() -> argparse.ArgumentParser:
             metavar="N",
             help="times fewer voxels: one number, or left-right, front-back and head-foot (1 1 4 makes thick slices)",
         )
+        like(to, "how (default: box)", default="box")
+
+    def like(to: argparse.ArgumentParser, said: str, default: str | None = None) -> None:
         to.add_argument(
             "--like",
-            default="box",
-            choices=("box", "k-space", "profile"),
-            help="means over boxes (default); MR that stops at a lower frequency; a Gaussian profile",
+            default=default,
+            choices=tuple(LIKE),
+            help=f"{said}: {'; '.join(LIKE.values())}",
         )
         to.add_argument(
             "--thickness",
@@ -759,6 +770,7 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument(
         "--strength", type=float, metavar="SHARE", help="how much of the change is applied, 0 to 1, where it can vary"
     )
+    like(one, "hold a finer image to what the scanner that is stated measured")
     unit(one)
     one.add_argument("--events", metavar="FILE", help="append progress and result as lines of JSON")
     one.add_argument("--force", action="store_true", help="translate in spite of errors that may be overridden")

@@ -103,6 +103,25 @@ class Degraded(Made):
         )
         return replace(image, voxels=voxels, affine=grid.affine).with_orientation(orientation.inverse)
 
+    def nearest(self, estimate: Volume, coarse: Volume, dimensions: int) -> Volume:
+        """Return the (S, H, W) values nearest to an estimate that ``apply`` makes the coarse ones of.
+
+        x + A⁺(y - Ax), with A this way and A⁺ its pseudo-inverse (Bahat & Michaeli 2020, arXiv:1912.01839, §3
+        [paper?]). What is not finite of y asks for nothing.
+        """
+        lacking = np.asarray(coarse - self.apply(estimate, dimensions), np.float32)
+        return np.asarray(estimate + self.undo(np.where(np.isfinite(lacking), lacking, 0), dimensions), np.float32)
+
+    def held(self, image: Image, coarse: Image, dimensions: int, plane: str) -> Image:
+        """Return the image nearest to one that this way makes ``coarse`` of, which lies in the same box, as it lies."""
+        orientation = Orientation.nearest(image.affine)
+        upright, given = image.with_orientation(orientation), coarse.with_orientation(orientation)
+        voxels = [
+            slices_back(self.nearest(slices_first(one, plane), slices_first(y, plane), dimensions), plane)
+            for one, y in zip(upright.voxels, given.voxels, strict=True)
+        ]
+        return replace(upright, voxels=np.stack(voxels)).with_orientation(orientation.inverse)
+
 
 def _along(matrix: Volume, values: Volume, axis: int) -> Volume:
     return np.moveaxis(np.tensordot(matrix, values, (1, axis)), 0, axis)
@@ -204,6 +223,25 @@ class SliceProfile(Degraded):
         return np.asarray(weights / weights.sum(axis=1, keepdims=True))
 
 
+#: What a user may say of a scanner.
+LIKE: Mapping[str, str] = {
+    "box": "means over boxes",
+    "k-space": "MR that stops at a lower frequency",
+    "profile": "a Gaussian profile",
+}
+
+
+def way_like(name: str, by: tuple[int, int, int], thickness: float = 1.0) -> Degraded:
+    """Return what the scanner of a name does, by so many times along R, A and S, as axial slices lie first.
+
+    ``thickness`` is a profile's. Raises ValueError for what no such scanner does.
+    """
+    x, y, z = by
+    if name == "profile":
+        return SliceProfile("scan", (z, x, y), thickness)
+    return {"box": Averaged, "k-space": KSpaceCropped}[name]("scan", (z, x, y))
+
+
 @dataclass(frozen=True)
 class Mixed(Made):
     """By one of several ways, drawn anew for every patch; each is measured by itself.
@@ -226,9 +264,7 @@ class Mixed(Made):
 class Consistent(Blend):
     """What a scanner would make the input of again: the estimate read first, and all that the input lacks of it.
 
-    x + A⁺(y - Ax), with A of ``way`` and A⁺ its pseudo-inverse: the nearest image to the estimate x whose degraded
-    version is the input y (Bahat & Michaeli 2020, arXiv:1912.01839, §3 [paper?]). A knows no window: its rows add up
-    to 1.
+    ``way`` knows no window: its rows add up to 1.
     """
 
     reads: tuple[str, ...]
@@ -238,8 +274,7 @@ class Consistent(Blend):
 
     def blended(self, volumes: Mapping[str, Volume]) -> tuple[Volume, ...]:
         estimate, given = (volumes[name] for name in self.reads)
-        lacking = given - self.way.apply(estimate, self.dimensions)
-        return (np.asarray(estimate + self.way.undo(lacking, self.dimensions), np.float32),)
+        return (self.way.nearest(estimate, given, self.dimensions),)
 
 
 def held_to(passes: Sequence[Step], way: Degraded, dimensions: int, given: str, target: str) -> tuple[Step, ...]:

@@ -216,7 +216,11 @@ def _measure_row(
     given = protocol.given(row)
     wanted, target = next(iter(study.targets.items()))
     first, reference = next(iter(given.values())), read(row.files[wanted], target.unit)
-    predicted = {kind: predict(given) for kind, predict in predictors.items()}
+    predicted = {}
+    for kind, predict in predictors.items():
+        predicted[kind] = predict(given)
+        if kind == THIS:
+            predicted |= {f"{THIS}, {said}": image for said, image in protocol.further(given, predicted[THIS]).items()}
     grid = protocol.grid(first)
     predicted |= {column: _labels(row.files[column], grid) for column in protocol.drawn.observers}
     truth, seen = as_it_lies(reference, grid, target)

@@ -136,6 +136,10 @@ class Protocol(ABC):
         """Measure a prediction where voxels count, and what is drawn of lesions there."""
         return compare(truth, predicted, _as_image(mask, truth), lesions=lesions)
 
+    def further(self, given: Inputs, predicted: Image) -> dict[str, Image]:  # noqa: ARG002
+        """Return what else a user can have of a prediction, by name."""
+        return {}
+
     def remark(self, given: Inputs, truth: Image, predicted: Image, mask: Mask) -> str:  # noqa: ARG002
         """Say of one case what no number says; nothing where there is nothing to say."""
         return ""
@@ -267,8 +271,8 @@ class Magnification(Protocol):
             "compared with what they were, on theirs. A voxel counts in the reference's body (MR above 5 % of its 99th "
             "percentile, CT above -300 HU, tables removed, holes filled). HFEN is the error of fine detail, as a share "
             "of it. Consistency: the result is made coarser in the same way, and its distance from the input, in the "
-            "input's body, is given as RMS in per cent of the input's range there; 1 % is a PSNR of 40 dB. Mean ± SD "
-            "over cases."
+            "input's body, is given as RMS in per cent of the input's range there; 1 % is a PSNR of 40 dB. Held to its "
+            "scanner: as for a user who says (--like) how the input was made coarser. Mean ± SD over cases."
         ]
         if self.drawn.lesions:
             said.append(
@@ -338,6 +342,11 @@ class Magnification(Protocol):
         report = compare(truth, predicted, _as_image(mask, truth), tissues)
         further = lesion_volume_rows(truth, predicted, lesions) if lesions else ()
         return replace(report, rows=(*report.rows, detail_row(truth, predicted, mask), *further))
+
+    def further(self, given: Inputs, predicted: Image) -> dict[str, Image]:
+        ((role, made),) = self.study.made.items()
+        (way,) = made.degraded
+        return {"held to its scanner": way.held(predicted, given[role], self.study.dimensions, self.study.plane)}
 
     def of_input(self, given: Inputs, predicted: Image) -> tuple[ReportRow, ...]:
         role = next(iter(self.study.made))

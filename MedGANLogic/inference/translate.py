@@ -20,6 +20,7 @@ from MedGANLogic.bundle import Bundle, open_bundle
 from MedGANLogic.catalogue import RESEARCH_USE, Card, Model, find
 from MedGANLogic.chance import refuse_unknown
 from MedGANLogic.check import Finding, absent, check, gathered, refuse
+from MedGANLogic.degradation import Degraded
 from MedGANLogic.domain import Domain, Label, Labels, Scale, Window
 from MedGANLogic.finishing import finish
 from MedGANLogic.images import (
@@ -69,21 +70,24 @@ def translate(
     force: bool = False,
     progress: Progress = silent,
     memory_bytes: float | None = None,
+    held_to: Degraded | None = None,
 ) -> Translation:
     """Translate an image: same grid (or the card's finer one over the same box), the target's unit.
 
     A model with several inputs takes them by role; those after the first are resampled onto its grid. A label map among
-    those may be left out: it is background then, and a warning says so. Outside of
-    ``mask`` (any grid; resampled by nearest neighbour) the result is the target's background. ``strength`` (0 to 1) is
-    the share of the change that is applied, where the card has one. Findings of ``check`` that are errors raise
-    RefusedError before any work, unless they may be forced and are; warnings go into the provenance. ``progress`` is
-    called between windows and may raise to cancel. Raises ImageError for inputs that are not the model's, or lie
-    beside each other, for a mask that misses the image, and for a strength that has no sense; MemoryShortError when
-    not even the smallest window fits.
+    those may be left out: it is background then, and a warning says so. Outside of ``mask`` (any grid; resampled by
+    nearest neighbour) the result is the target's background. ``strength`` (0 to 1) is the share of the change that is
+    applied, where the card has one. ``held_to`` is the scanner that a finer image is to agree with (``way_like``): the
+    result is then the nearest to the network's answer that this scanner would see as the input. Findings of ``check``
+    that are errors raise RefusedError before any work, unless they may be forced and are; warnings go into the
+    provenance. ``progress`` is called between windows and may raise to cancel. Raises ImageError for inputs that are
+    not the model's, or lie beside each other, for a mask that misses the image, and for a strength or a scanner that
+    has no sense; MemoryShortError when not even the smallest window fits.
     """
     card, chosen = bundle.card, choose_device(device)
     given = _by_role(card, images)
     applied = strength_of(card, strength)
+    _refuse_scanner(card, held_to)
     findings = _findings(card, given)
     refuse(findings, force)
     first, *others = given.values()
@@ -117,6 +121,8 @@ def translate(
         if card.strength is not None:
             result = replace(result, voxels=before + np.float32(applied) * (result.voxels - shown_before))
         result = result.without_orientation(orientation, wanted)
+        if held_to is not None:
+            result = held_to.held(result, first, 3, "axial")
         # The contract of the product, checked on every run: the promised grid, a value for every voxel.
         if not result.grid.matches(wanted) or not np.isfinite(result.voxels).all():
             raise RuntimeError("the result is not on the promised grid or not finite: please report this")
@@ -143,6 +149,7 @@ def translate(
         "findings": [finding.to_json() for finding in findings],
         "input_unit": first.unit,
         "strength": applied,
+        "held_to": held_to and str(held_to),
     }
     every = _synthetic(bundle.model, results, prediction.account, time.monotonic() - began, said)
     further = {role: replace(one, probabilities=partial(likely, one)) for role, one in every.further.items()}
@@ -249,6 +256,16 @@ def strength_of(card: Card, strength: float | None) -> float:
     return strength
 
 
+def _refuse_scanner(card: Card, held_to: Degraded | None) -> None:
+    """Raise ImageError for a scanner whose grid is not as much coarser as the model's result is finer."""
+    x, y, z = card.finer
+    if held_to is not None and held_to.finer != (z, x, y):
+        raise ImageError(
+            f"{card.name} makes images {x}×{y}×{z} times finer (left-right, front-back, head-foot): they cannot be "
+            f"held to {held_to}"
+        )
+
+
 def _findings(card: Card, images: Mapping[str, Image]) -> list[Finding]:
     """Return what ``check`` finds about every input, the gravest first."""
     return gathered({role: check(card, role, image) for role, image in images.items()} | absent(card, images))
@@ -322,7 +339,7 @@ class Request:
     """Files to translate, and how: what a result follows from, besides the model.
 
     ``input`` is a file or DICOM folder, ``others`` the files of a model's further inputs by role. ``probabilities``
-    asks for one further volume per label.
+    asks for one further volume per label; ``held_to`` is the scanner that a finer image is held to.
     """
 
     input: str
@@ -332,6 +349,7 @@ class Request:
     strength: float | None = None
     force: bool = False
     probabilities: bool = False
+    held_to: Degraded | None = None
 
     @property
     def files(self) -> list[Path]:
@@ -349,6 +367,7 @@ class Request:
             "strength": self.strength,
             "force": self.force,
             "probabilities": self.probabilities,
+            "held_to": self.held_to and self.held_to.to_json(),
         }
 
 
@@ -481,7 +500,7 @@ def _translated(
     bundle: Bundle, images: Mapping[str, Image], request: Request, device: str, progress: Progress
 ) -> Translation:
     mask = read(request.mask, "label") if request.mask else None
-    return translate(bundle, images, device, mask, request.strength, request.force, progress)
+    return translate(bundle, images, device, mask, request.strength, request.force, progress, held_to=request.held_to)
 
 
 def sample_file(

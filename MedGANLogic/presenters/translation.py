@@ -10,6 +10,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from MedGANLogic.catalogue import RESEARCH_USE, Card, Model
 from MedGANLogic.check import Finding, Level, absent, gathered
+from MedGANLogic.degradation import LIKE
 from MedGANLogic.domain import Labels
 from MedGANLogic.presenters.choices import Choice, choices_of
 from MedGANLogic.presenters.models import facts, input_title, task_title
@@ -20,13 +21,15 @@ class Chosen:
     """What the user chose, but for the images; an empty text or None is left to us.
 
     ``count`` and ``choices`` (by name) are for models without input: how many are drawn, and what of them is not left
-    to the seed. ``probabilities`` asks for those of labels, a volume each, beside the labels.
+    to the seed. ``probabilities`` asks for those of labels, a volume each, beside the labels. ``like`` names the
+    scanner that a finer image is held to.
     """
 
     task: str = ""
     model: str = ""
     device: str = "auto"
     strength: float | None = None
+    like: str = ""
     seed: int = 0
     count: int = 1
     choices: dict[str, str] = field(default_factory=dict)
@@ -84,6 +87,15 @@ class Option:
     hint: str = ""
 
 
+_SCANNERS = (
+    Option("", "not known", "The model's own answer."),
+    *(
+        Option(name, words, "The nearest image that such a scanner would see as the input.")
+        for name, words in LIKE.items()
+    ),
+)
+
+
 @dataclass(frozen=True)
 class Slot:
     """An image that the model wants, or labels (a segmentation, a label map); what is optional may be left out."""
@@ -108,7 +120,8 @@ class Output:
 class View:
     """All that a front end shows.
 
-    ``strength``, ``seed``, ``count`` and ``probabilities`` are None where the model has no such thing.
+    ``strength``, ``seed``, ``count`` and ``probabilities`` are None where the model has no such thing, ``scanners``
+    empty.
     """
 
     tasks: tuple[Option, ...]
@@ -120,6 +133,8 @@ class View:
     findings: tuple[Finding, ...]
     takes_mask: bool
     strength: float | None
+    scanners: tuple[Option, ...]
+    like: str
     seed: int | None
     count: int | None
     probabilities: bool | None
@@ -170,6 +185,8 @@ def view(
         findings=tuple(findings),
         takes_mask=bool(card.inputs),
         strength=None if card.strength is None else _first_of(chosen.strength, card.strength),
+        scanners=_SCANNERS if max(card.finer) > 1 else (),
+        like=chosen.like if chosen.like in LIKE else "",
         seed=None if card.inputs else chosen.seed,
         count=None if card.inputs else chosen.count,
         probabilities=chosen.probabilities if _makes_labels(card) else None,
@@ -210,9 +227,10 @@ def arguments(
     further = [part for role, file in others for part in ("--input", role, str(file))]
     masked = ("--mask", str(mask)) if mask else ()
     strength = () if chosen.strength is None else ("--strength", f"{chosen.strength:g}")
+    scanner = ("--like", chosen.like) if chosen.like else ()
     likely = ("--probabilities",) if chosen.probabilities else ()
     forced = ("--force",) if chosen.in_spite_of_errors else ()
-    return ("translate", *ours, *further, *masked, *strength, *likely, *forced, str(first[1]), str(output))
+    return ("translate", *ours, *further, *masked, *strength, *scanner, *likely, *forced, str(first[1]), str(output))
 
 
 def progressed(work: Work, event: Mapping[str, Any]) -> Work:
@@ -238,6 +256,7 @@ def account(provenance: Mapping[str, Any]) -> list[tuple[str, str]]:
         *(("Pass", [str(said)]) for said in provenance.get("passes", ())),
         *(("Finished", [_changed(step)]) for step in provenance.get("finish", ())),
         ("Strength", known("strength", "{:g}")),
+        ("Held to", known("held_to")),
         ("Seed", known("seed")),
         ("Chosen", [", ".join(f"{name} {value}" for name, value in provenance.get("choices", {}).items())]),
         ("Time", known("seconds", "{:g} s")),
@@ -280,6 +299,8 @@ _WITHOUT_MODEL = View(
     findings=(),
     takes_mask=False,
     strength=None,
+    scanners=(),
+    like="",
     seed=None,
     count=None,
     probabilities=None,
