@@ -275,6 +275,13 @@ def test_users_mistake_is_one_sentence_and_exit_code_2(model, source, target, re
     assert sorted(path.name for path in folder.iterdir()) == before
 
 
+def test_a_scanner_for_a_model_that_makes_nothing_finer_is_one_sentence(mr_file, out, medgan):
+    code, _, complaint = medgan("translate", "--model", "toy", "--like", "k-space", mr_file, out / "ct.nii.gz")
+    assert code == 2
+    assert one_sentence(complaint)
+    assert "makes no finer image" in complaint and not list(out.iterdir())
+
+
 def test_device_that_is_not_there_is_one_sentence(mr_file, out, medgan):
     code, _, complaint = medgan("translate", "--model", "toy", "--device", "cuda:99", mr_file, out / "ct.nii.gz")
     assert code == 2

@@ -12,6 +12,7 @@ from MedGANLogic import catalogue
 from MedGANLogic.catalogue import Model
 from MedGANLogic.chance import Chance
 from MedGANLogic.check import Finding, Level
+from MedGANLogic.degradation import LIKE
 from MedGANLogic.domain import CT, MR
 from MedGANLogic.images import Image
 from MedGANLogic.inference.translate import translate
@@ -201,6 +202,7 @@ def test_arguments_do_what_was_chosen(task, tmp_path, mr, ct):
     chosen = Chosen(
         device="cpu",
         strength=0.25 if task == "denoise" else None,
+        like="box" if task == "magnify" else "",
         seed=4,
         count=2,
         choices={"class": "head", "code0": "-0.5"} if task == "draw" else {},
@@ -212,6 +214,7 @@ def test_arguments_do_what_was_chosen(task, tmp_path, mr, ct):
     provenance = json.loads(output.with_name("out.nrrd.medgan.json").read_text())
     assert provenance["model"] == model.card.name
     assert provenance.get("strength") == (None if task in SAMPLERS else 0.25 if task == "denoise" else 1.0)
+    assert provenance.get("held_to") == ("Averaged 1×2×2" if task == "magnify" else None)
     assert provenance.get("seed") == (4 if task in SAMPLERS else None)
     assert provenance.get("choices", {}) == chosen.choices
     likely = ["out-probability-bone.nrrd", "out-probability-fat.nrrd"]
@@ -228,6 +231,18 @@ def test_probabilities_are_offered_where_labels_are_made_of_an_image():
     inputs = {"mr": Path("a.npy")}
     assert "--probabilities" in arguments(MODELS["segment"], chosen, inputs, None, Path("b.npy"))
     assert "--probabilities" not in arguments(MODELS["segment"], choosing("segment"), inputs, None, Path("b.npy"))
+
+
+def test_a_scanner_can_be_stated_where_an_image_becomes_finer():
+    offered = {task: view(ALL, choosing(task), {}) for task in MODELS}
+    assert {task for task, seen in offered.items() if seen.scanners} == {"finer", "magnify"}
+    assert [option.key for option in offered["magnify"].scanners] == ["", *LIKE]
+    assert view(ALL, choosing("magnify", like="k-space"), {}).like == "k-space"
+    assert view(ALL, choosing("magnify", like="one of another version"), {}).like == ""
+    inputs = {"mr": Path("a.npy")}
+    said = arguments(MODELS["magnify"], choosing("magnify", like="k-space"), inputs, None, Path("b.npy"))
+    assert said[said.index("--like") + 1] == "k-space"
+    assert "--like" not in arguments(MODELS["magnify"], choosing("magnify"), inputs, None, Path("b.npy"))
 
 
 def test_labels_may_be_left_out_and_the_panel_says_what_that_means():
@@ -294,6 +309,7 @@ def test_titles_are_words():
         ({}, []),
         ({"synthetic": True, "use": "Research use only", "modality": "MR"}, [("Synthetic", "Research use only")]),
         ({"model": "toy", "strength": None, "findings": [{"level": "warning"}]}, [("Model", "toy")]),
+        ({"held_to": "Averaged 1×2×2"}, [("Held to", "Averaged 1×2×2")]),
         ({"seed": 1, "choices": {"class": "head"}}, [("Seed", "1"), ("Chosen", "class head")]),
         (
             {"seed": 12345678, "seconds": 0, "torch": "2.6"},

@@ -15,6 +15,7 @@ from MedGANLogic.bundle import BundleError, open_bundle
 from MedGANLogic.catalogue import Card, read
 from MedGANLogic.chance import ChanceError
 from MedGANLogic.check import RefusedError
+from MedGANLogic.degradation import LIKE, way_like
 from MedGANLogic.domain import CT
 from MedGANLogic.images import Image, ImageError, Orientation, write
 from MedGANLogic.images import read as read_image
@@ -198,6 +199,34 @@ def test_magnified_result_fills_the_same_box_in_every_order_of_the_axes(order, t
     assert found.grid.matches(expected.grid, tolerance_mm=0.01)
     assert np.abs(box(found.grid) - box(given.grid)).max() < 0.01
     assert np.allclose(found.voxels, expected.voxels, atol=0.01)
+
+
+@pytest.mark.parametrize("like", LIKE)
+@pytest.mark.parametrize("order", ORDERS[::7], ids=str)
+def test_a_finer_image_that_is_held_to_a_scanner_is_what_it_would_see_as_the_input(like, order, toy, mr):
+    given = Image(mr.voxels[:, 8:24, 10:26, 5:8], mr.affine, "none").with_orientation(order)
+    way = way_like(like, (2, 2, 1))
+    free, held = (translate(toy("magnify"), given, "cpu", force=True, held_to=of) for of in (None, way))
+    assert held.image.grid.matches(free.image.grid)
+    seen = [way.of_image(done.image, 3, "axial").voxels for done in (free, held)]
+    free_off, held_off = (np.abs(one - given.voxels).max() / np.ptp(given.voxels) for one in seen)
+    # What a wide profile has all but taken away is not brought back.
+    assert held_off < (0.02 if like == "profile" else 1e-4) < free_off
+    assert (free.provenance["held_to"], held.provenance["held_to"]) == (None, str(way))
+
+
+def test_a_voxel_that_is_no_number_holds_nothing(toy, mr):
+    voxels = mr.voxels[:, 8:24, 10:26, 5:8].copy()
+    voxels[0, 4, 4, 1] = np.nan
+    given, way = Image(voxels, mr.affine, "none"), way_like("k-space", (2, 2, 1))
+    held = translate(toy("magnify"), given, "cpu", force=True, held_to=way).image
+    assert np.isfinite(held.voxels).all()
+
+
+@pytest.mark.parametrize(("task", "by"), [("magnify", (2, 2, 2)), ("magnify", (4, 4, 1)), ("translate", (2, 2, 1))])
+def test_a_scanner_of_another_grid_is_refused_before_any_work(task, by, toy, mr):
+    with pytest.raises(ImageError, match=r"times finer .* cannot be held to KSpaceCropped"):
+        translate(toy(task), mr, "cpu", force=True, held_to=way_like("k-space", by))
 
 
 class Enlarged(torch.nn.Module):

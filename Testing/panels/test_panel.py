@@ -209,6 +209,20 @@ def test_wrong_volume_is_said_before_the_run_and_may_be_overridden(panel, volume
     assert panel.ui.findingsLabel.visible and not panel.ui.applyButton.enabled
 
 
+def test_a_scanner_is_asked_for_where_an_image_becomes_finer(panel, volume):
+    set_up(panel, volume, "translate")
+    open_options(panel)
+    assert not panel.ui.scannerSelector.visible
+    set_up(panel, volume, "magnify")
+    assert panel.ui.scannerSelector.visible and panel.ui.scannerSelector.currentData == ""
+    choose(panel.ui.scannerSelector, "means over boxes")
+    apply(panel)
+    done(panel)
+    assert "<b>Held to</b></td><td>Averaged 1×2×2</td>" in panel.ui.accountLabel.text
+    set_up(panel, volume, "denoise")
+    assert not panel._state.chosen.like
+
+
 def test_strength_and_seed_show_only_where_the_model_has_them(panel, volume):
     set_up(panel, volume, "translate")
     open_options(panel)
