@@ -29,11 +29,11 @@ SHIPPED: Mapping[str, str] = {
     "denoise-ct": "ec5262dac7fe5164ddacdd2e3242c81fb29fddcbf74dddde666026f5dc042845",
     "finer-ct": "f29ecc7885d35267a94b387e4ef28007d82d8ad2ceb8f00bd76e8803dd451b79",
     "finer-mr-brain": "8b83f308676d149347443f4bde80a706cd13b1cf859d917105dd0c35839b86e6",
-    "hippocampus": "888bd0841439c57f826f4af6df7b38ca915b83f8b336207e314649571f4f595c",
+    "hippocampus": "b9c5c98c44912548893bc988dceaccf480ef213d9ba2f7295bab7b56655a9662",
     "mr-to-ct-limb": "fe73ceb188bae8a47e842fd49f4dbe437cdf35a85abcf6f201f57688b89a75f0",
     "mr-to-pet-limb": "a23c85798ce9074e810f5453855cef005175a78ea52cf6a4024befba30030624",
     "retinal-vessels": "f029d65eb2f66563a90f46c5f3e06738fdad034dc909ff11b746aa0196504e55",
-    "sarcoma-pet-ct": "4d0890194bc290efc01e064809fec2650e3385c9875c3956dde061187fe16f43",
+    "sarcoma-pet-ct": "322e21d5c07f858cab5ad890b77451ef2a8afc97075d56fcef3ea7327959071e",
 }
 
 #: Folders, separated as in PATH, in which further bundles are looked for.

@@ -226,7 +226,7 @@ class SliceProfile(Degraded):
 #: What a user may say of a scanner.
 LIKE: Mapping[str, str] = {
     "box": "means over boxes",
-    "k-space": "MR that stops at a lower frequency",
+    "k-space": "MR, cropped in k-space",
     "profile": "a Gaussian profile",
 }
 
