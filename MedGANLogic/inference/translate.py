@@ -257,13 +257,18 @@ def strength_of(card: Card, strength: float | None) -> float:
 
 
 def _refuse_scanner(card: Card, held_to: Degraded | None) -> None:
-    """Raise ImageError for a scanner whose grid is not as much coarser as the model's result is finer."""
+    """Raise ImageError for a scanner whose grid is not as much coarser as the model's result is finer, in its unit."""
+    if held_to is None:
+        return
     x, y, z = card.finer
-    if held_to is not None and held_to.finer != (z, x, y):
+    if held_to.finer != (z, x, y):
         raise ImageError(
             f"{card.name} makes images {x}×{y}×{z} times finer (left-right, front-back, head-foot): they cannot be "
             f"held to {held_to}"
         )
+    unit = next(iter(card.inputs.values())).unit
+    if any(target.unit != unit for target in card.targets.values()):
+        raise ImageError(f"{card.name} makes images of another unit: they cannot be held to {held_to}")
 
 
 def _findings(card: Card, images: Mapping[str, Image]) -> list[Finding]:

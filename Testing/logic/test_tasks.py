@@ -229,6 +229,14 @@ def test_a_scanner_of_another_grid_is_refused_before_any_work(task, by, toy, mr)
         translate(toy(task), mr, "cpu", force=True, held_to=way_like("k-space", by))
 
 
+def test_what_becomes_of_another_unit_is_held_to_no_scanner(toy, mr):
+    magnify = toy("magnify")
+    card = replace(magnify.card, targets={"fine": CT})
+    bundle = replace(magnify, model=replace(magnify.model, card=card))
+    with pytest.raises(ImageError, match="of another unit"):
+        translate(bundle, mr, "cpu", force=True, held_to=way_like("box", (2, 2, 1)))
+
+
 class Enlarged(torch.nn.Module):
     """Shows every voxel of a slice four times: what is made lies where it was seen."""
 
