@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 from MedGANLogic import __version__, catalogue
 from MedGANLogic.catalogue import RESEARCH_USE, Model
-from MedGANLogic.degradation import LIKE
+from MedGANLogic.degradation import LIKE, Degraded, way_like
 from MedGANLogic.domain import in_unit
 from MedGANLogic.errors import MedGANError
 
@@ -287,7 +287,7 @@ def _translate_one(options: argparse.Namespace, bundle: Any, source: Path, outpu
     return provenance
 
 
-def _held_to(options: argparse.Namespace, card: catalogue.Card) -> Any:
+def _held_to(options: argparse.Namespace, card: catalogue.Card) -> Degraded | None:
     """Return the scanner that a model's result is held to, by ``--like`` and ``--thickness``; None for none."""
     if options.like and max(card.finer) == 1:
         raise MedGANError(f"{card.name} makes no finer image: there is nothing that --like could hold to a scanner")
@@ -582,16 +582,14 @@ def _simulate_low_dose(options: argparse.Namespace) -> int:
     return 0
 
 
-def _way(options: argparse.Namespace) -> Any:
+def _way(options: argparse.Namespace) -> Degraded:
     """Return what makes an image coarser, by ``--by``, ``--like`` and ``--thickness``."""
     if len(options.by) not in (1, 3):
         raise MedGANError(f"--by has {len(options.by)} numbers: give one, or left-right, front-back and head-foot")
     return _way_by(options, options.by * (3 // len(options.by)))
 
 
-def _way_by(options: argparse.Namespace, by: Sequence[int]) -> Any:
-    from MedGANLogic.degradation import way_like
-
+def _way_by(options: argparse.Namespace, by: Sequence[int]) -> Degraded:
     x, y, z = by
     try:
         return way_like(options.like, (x, y, z), options.thickness)
