@@ -27,12 +27,12 @@ RESEARCH_USE = "Research use only. Not a medical device."
 SHIPPED: Mapping[str, str] = {
     "ct-to-pet-limb": "847b9db2785137e91f8d573d7e2372272f62045a8b46d92cba050c672d3af199",
     "denoise-ct": "ec5262dac7fe5164ddacdd2e3242c81fb29fddcbf74dddde666026f5dc042845",
-    "finer-ct": "f29ecc7885d35267a94b387e4ef28007d82d8ad2ceb8f00bd76e8803dd451b79",
+    "finer-ct": "47e5cc6cc1f11e633b6150e3320c77b8e01643f96695302536eb7a94cd1cefe9",
     "finer-mr-brain": "e43eb0b18ca627d6b69688a64d183359e115246bb8cd1bc0fbd772ae52178b71",
     "hippocampus": "b9c5c98c44912548893bc988dceaccf480ef213d9ba2f7295bab7b56655a9662",
     "mr-to-ct-limb": "fe73ceb188bae8a47e842fd49f4dbe437cdf35a85abcf6f201f57688b89a75f0",
     "mr-to-pet-limb": "a23c85798ce9074e810f5453855cef005175a78ea52cf6a4024befba30030624",
-    "retinal-vessels": "f029d65eb2f66563a90f46c5f3e06738fdad034dc909ff11b746aa0196504e55",
+    "retinal-vessels": "3d67cf41830b35d53d7e674534d856a6fb746443a3bec3bffc765fae50daf09c",
     "sarcoma-pet-ct": "322e21d5c07f858cab5ad890b77451ef2a8afc97075d56fcef3ea7327959071e",
 }
 
