@@ -1,4 +1,4 @@
-"""One picture of what the shipped models do: a row each, of a person whom the model never saw.
+"""One picture of what the shipped models do: a row each, of a person whom the model never saw, or which says otherwise.
 
     python Resources/Studies/functions.py ../shared/data docs/functions.png      (or: make functions)
 
@@ -29,12 +29,21 @@ STUDIES = Path(__file__).resolve().parent
 
 @dataclass(frozen=True)
 class Case:
-    """A subject, its files below the folder of data, and the words that make the first input of the truth."""
+    """A subject, its files below the folder of data, and the words that make the first input of the truth.
+
+    ``seen``: the model has learnt from it, because no other is left.
+    """
 
     subject: str
     truth: str
     inputs: tuple[str, ...] = ()
     simulated: tuple[str, ...] = ()
+    seen: bool = False
+
+    @property
+    def called(self) -> str:
+        """The subject, and whether the model has seen it."""
+        return f"{self.subject}, {'from its training' if self.seen else 'never seen'}"
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -53,11 +62,11 @@ def cases(table: Path) -> dict[str, Case]:
 
 
 def refuse_seen(model: Model, case: Case) -> None:
-    """Raise MedGANError where a subject is of the model's own cohort and not one that it was tested on."""
+    """Raise MedGANError where a subject is of the model's own cohort, was not kept for its test, and is not ``seen``."""
     table = STUDIES / f"{model.card.name}.csv"
     rows = list(csv.DictReader(table.read_text(encoding="utf-8").splitlines())) if table.exists() else []
     own = {row["subject"] for row in rows} | set(model.card.measured.get("subjects", ()))
-    if case.subject in own - set(model.card.training["test_subjects"]):
+    if not case.seen and case.subject in own - set(model.card.training["test_subjects"]):
         raise MedGANError(f"{model.card.name} has seen {case.subject}: choose another case in functions.toml")
 
 
@@ -93,7 +102,7 @@ def row(model: Model, case: Case, data: Path, scratch: Path) -> Path:
     panels: list[Panel] = [*(one[0] for one in further), *first[1:]]
     path = scratch / f"{model.card.name}.png"
     said = f"Input: medgan simulate {' '.join(case.simulated)}, of the true one." if case.simulated else ""
-    title = f"{model.card.name}: {model.card.title} ({case.subject}, never seen)"
+    title = f"{model.card.name}: {model.card.title} ({case.called})"
     write_sheet(path, title, [first[0], *panels], [cut_of(truth, labelled)], said)
     return path
 

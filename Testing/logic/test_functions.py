@@ -24,13 +24,16 @@ def functions():
     return script
 
 
-def test_no_shipped_model_is_shown_on_whom_it_has_seen(functions):
+def test_no_shipped_model_is_shown_on_whom_it_has_seen_without_a_word(functions):
     known = functions.cases(STUDIES / "functions.toml")
     for model in catalogue.models():
         functions.refuse_seen(model, known[model.card.name])
     for name, seen in (("mr-to-ct-limb", "STS_002"), ("denoise-ct", "LIDC-IDRI-0314")):
         with pytest.raises(MedGANError, match=f"{name} has seen {seen}"):
             functions.refuse_seen(catalogue.find(name), replace(known[name], subject=seen))
+    assert known["retinal-vessels"].called == "child 04, from its training"
+    with pytest.raises(MedGANError, match="retinal-vessels has seen child 04"):
+        functions.refuse_seen(catalogue.find("retinal-vessels"), replace(known["retinal-vessels"], seen=False))
 
 
 def test_what_has_no_row_is_told_of_with_the_reason(functions, tmp_path):
