@@ -62,7 +62,7 @@ def cases(table: Path) -> dict[str, Case]:
 
 
 def refuse_seen(model: Model, case: Case) -> None:
-    """Raise MedGANError where a subject is of the model's own cohort, was not kept for its test, and is not ``seen``."""
+    """Raise MedGANError where a subject is of the model's own cohort and neither of its test nor ``seen``."""
     table = STUDIES / f"{model.card.name}.csv"
     rows = list(csv.DictReader(table.read_text(encoding="utf-8").splitlines())) if table.exists() else []
     own = {row["subject"] for row in rows} | set(model.card.measured.get("subjects", ()))
