@@ -344,8 +344,8 @@ class Magnification(Protocol):
         return replace(report, rows=(*report.rows, detail_row(truth, predicted, mask), *further))
 
     def further(self, given: Inputs, predicted: Image) -> dict[str, Image]:
-        ((role, made),) = self.study.made.items()
-        (way,) = made.degraded
+        role = next(iter(self.study.made))
+        (way,) = self.study.made[role].degraded
         return {"held to its scanner": way.held(predicted, given[role], self.study.dimensions, self.study.plane)}
 
     def of_input(self, given: Inputs, predicted: Image) -> tuple[ReportRow, ...]:

@@ -15,6 +15,7 @@ from MedGANLogic import recipes
 from MedGANLogic.__main__ import main
 from MedGANLogic.bundle import open_bundle, save
 from MedGANLogic.catalogue import read as read_model
+from MedGANLogic.cohort import read_table
 from MedGANLogic.degradation import Averaged, KSpaceCropped, Mixed, SliceProfile
 from MedGANLogic.domain import MR, Domain, PercentileWindow
 from MedGANLogic.evaluation.consistency import consistency_error
@@ -184,6 +185,16 @@ def test_a_model_that_is_held_to_its_input_is_measured_as_consistent(study, mode
     (of,) = read_model(bundle.model.folder).card.measured["tables"]
     kept = {name: one["S0"]["consistency, input"] for name, one in of["by_case"].items()}
     assert kept["this model"] < 0.5 < kept["cubic B-spline"]
+
+
+def test_of_several_inputs_the_first_is_what_a_result_is_held_to(study, table):
+    way, other = KSpaceCropped("fine", 2), Averaged("fine", 2)
+    several = replace(study, inputs={"mr": WHOLE_MR, "again": WHOLE_MR}, made={"mr": way, "again": other})
+    protocol = Magnification(several)
+    (row,) = read_table(table, ("fine",))
+    given = protocol.given(row)
+    (held,) = protocol.further(given, spline(given["again"], protocol.grid(given["again"]))).values()
+    assert np.allclose(way.of_image(held, 2, "axial").voxels, given["mr"].voxels, atol=0.05)
 
 
 def test_evaluate_tells_whether_a_result_agrees_with_its_input(tmp_path, capsys):
