@@ -87,16 +87,14 @@ class Study:
     -1 and 1. ``dimensions`` is 2 or 3; with 2, a network reads ``neighbours`` slices on either side of its own (2.5D
     where there are any). ``spacing_mm`` is None for each case's own spacing. ``mirrors`` are the axes, of R, A and S,
     along which an image shows as much when it is mirrored, so that training may show it thus; None for all of them, or
-    where the first target is a label map, which may say of sides, for none. ``changes``
-    replaces numbers of the recipe's ``Settings``. ``strength`` says that the target is the first input, only better
-    (less noise, finer), and which share of the change a model applies unless its user says otherwise; None where that
-    has no sense.
+    where the first target is a label map, which may say of sides, for none. ``changes`` replaces
+    numbers of the recipe's ``Settings``. ``strength`` says that the target is the first input, only better (less noise,
+    finer), and which share of the change a model applies unless its user says otherwise; None where that has no sense.
     ``consistent`` is the way of making the first input coarser that a result is held to: a last step brings it to where
-    this way gives the input back; None for no such step. ``finish``
-    are steps on label maps after prediction, such as keeping the largest part: a user's results and those that are
-    measured are finished, those by which training is validated are not. ``about``
-    says in words what a model's card will show: ``title``, ``anatomy``, ``data``, ``licence``, …; ``features`` among
-    them names a file of weights for networks that compare images.
+    this way gives the input back; None for no such step. ``finish`` are steps on label maps after prediction, such as
+    keeping the largest part: a user's results and those that are measured are finished, those by which training is
+    validated are not. ``about`` says in words what a model's card will show: ``title``, ``anatomy``, ``data``,
+    ``licence``, …; ``features`` among them names a file of weights for networks that compare images.
 
     Raises StudyError for what contradicts itself or has no sense.
     """
@@ -273,7 +271,8 @@ class Study:
     @property
     def mirrored_axes(self) -> tuple[int, ...]:
         """``mirrors`` among a volume's axes, slices first."""
-        mirrors = self.mirrors if self.mirrors is not None else "" if self.task == "segmentation" else _AXES
+        usual = () if self.task == "segmentation" else tuple(_AXES)
+        mirrors = usual if self.mirrors is None else self.mirrors
         through = PLANES[self.plane]
         order = [through, *(axis for axis in range(3) if axis != through)]
         return tuple(sorted(order.index(_AXES.index(axis)) for axis in mirrors))

@@ -62,11 +62,15 @@ def cases(table: Path) -> dict[str, Case]:
 
 
 def refuse_seen(model: Model, case: Case) -> None:
-    """Raise MedGANError where a subject is of the model's own cohort and neither of its test nor ``seen``."""
+    """Raise MedGANError where a subject is of the model's own cohort but not of its test, and not ``seen``; or is not
+    and said to be."""
     table = STUDIES / f"{model.card.name}.csv"
     rows = list(csv.DictReader(table.read_text(encoding="utf-8").splitlines())) if table.exists() else []
     own = {row["subject"] for row in rows} | set(model.card.measured.get("subjects", ()))
-    if not case.seen and case.subject in own - set(model.card.training["test_subjects"]):
+    seen = case.subject in own - set(model.card.training["test_subjects"])
+    if case.seen and not seen:
+        raise MedGANError(f"{model.card.name} never saw {case.subject}: take 'seen' out of functions.toml")
+    if seen and not case.seen:
         raise MedGANError(f"{model.card.name} has seen {case.subject}: choose another case in functions.toml")
 
 

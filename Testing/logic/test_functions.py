@@ -34,6 +34,8 @@ def test_no_shipped_model_is_shown_on_whom_it_has_seen_without_a_word(functions)
     assert known["retinal-vessels"].called == "child 04, from its training"
     with pytest.raises(MedGANError, match="retinal-vessels has seen child 04"):
         functions.refuse_seen(catalogue.find("retinal-vessels"), replace(known["retinal-vessels"], seen=False))
+    with pytest.raises(MedGANError, match="finer-ct never saw LIDC-IDRI-0314"):
+        functions.refuse_seen(catalogue.find("finer-ct"), replace(known["finer-ct"], seen=True))
 
 
 def test_what_has_no_row_is_told_of_with_the_reason(functions, tmp_path):
